@@ -158,7 +158,19 @@ BREAKS: Final = {
     ),
     "treat a part as a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
-    "leave runs whose request has changed": Break("step.earlier:end_unneeded", _returns(()), "changed"),
+    "leave runs whose request has changed": Break("step.earlier:end_earlier", _returns(()), "changed"),
+    "guard a run of an earlier attempt in its turn only": Break(
+        "step.step:Step.guard_leftovers",
+        lambda original, step, runs: (original(step, runs), [trial.release() for trial in step.leftovers.values()]),
+        "left",
+    ),
+    "guard a given run before it is read": Break(
+        "step.leg:Trial.identify",
+        lambda original, trial, *args, **rest: (
+            original(trial, *args, **rest),
+            trial.is_given and trial.guard(cancel=True),
+        ),
+    ),
     "use an unfinished slice as the first": Break(
         "step.earlier:run_to_take_over", lambda _, session, __: next(iter(session.leg.taken_over[::-1]), None), "slices"
     ),

@@ -12,8 +12,10 @@ from random import Random
 from typing import Final, NamedTuple
 
 from campaign.baselines import with_baseline
+from campaign.facts import planned_legs
 from campaign.reruns import CHANGED, fits_changes, with_changes
 from campaign.schedule import (
+    EVER,
     GATES,
     OWN_GATES,
     REPEATED_GATES,
@@ -251,6 +253,36 @@ def _lacking_a_leg(schedule: Schedule, rng: Random) -> Schedule:
     return _with_fault(schedule, "POST", "/runs", number, number, rng.choice(("403", "403", "400")))
 
 
+# A re-run that is cut short beside runs of an attempt that was killed outright
+
+
+def _left_behind(schedule: Schedule, rng: Random) -> Schedule:
+    """Kill the first attempt while its runs go on; interrupt, refuse or disturb the second at any point."""
+    change = rng.choice((lambda plain, _: plain, _several_legs, _beside_base))
+    schedule = change(replace(schedule, test_set=rng.choice(ENDLESS_SETS)), rng)
+    patient = {"resume": "true", "cancel_on_interrupt": "true", "max_wait_time": "600"}
+    schedule = schedule.each(lambda step: step.calm().without("max_simulations", "max_queue_time").having(**patient))
+    first, *others = schedule.steps
+    kill = Signal(kill=True, at=round(rng.uniform(5, 60), 3))
+    first = replace(first, mode="run", signal=kill, post=False)
+    others = [replace(step, post=True, post_signal=None, pause=rng.choice((1.0, 5.0))) for step in others]
+    schedule = replace(schedule, severity="rough", faults=(), outages=(), events=(), steps=(first, *others))
+    what = rng.random()
+    if what < 0.6:
+        is_kill, number = rng.random() < 0.3, rng.randint(1, 14)
+        request = Signal(kill=is_kill, request=number, phase=rng.choice(("before", "after")))
+        signal = rng.choice((request, Signal(kill=is_kill, check=number)))
+        return replace(schedule, steps=(first, *(replace(step, signal=signal) for step in others)))
+    if what < 0.75:
+        others = [step.having(max_simulations=TOO_FEW) for step in others]
+        return replace(schedule, steps=(first, *others))
+    legs = planned_legs(first)
+    if what < 0.9:
+        return _with_fault(schedule, "POST", "/runs", legs + 1, legs + rng.randint(1, 3), rng.choice(("403", "400")))
+    path = rng.choice(("/test-sets/*", "/runs/*", "/metrics"))
+    return _with_fault(schedule, "GET", path, rng.randint(1, 20), EVER, rng.choice(("403", "503")))
+
+
 # Earlier runs of a baseline, or the newest run of a source
 
 
@@ -335,5 +367,6 @@ DIMENSIONS: Final = {
     "attach": Dimension(10, _fits_attach, _attached),
     "slices": Dimension(12, fits_slices, in_slices),
     "rerun": Dimension(8, _fits_rerun, _lacking_a_leg),
+    "left": Dimension(8, _fits_rerun, _left_behind),
     CHANGED: Dimension(8, fits_changes, with_changes),
 }

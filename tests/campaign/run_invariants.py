@@ -141,7 +141,8 @@ def _runs_to_end(history: History, result: ProcessResult) -> list[RunRecord]:
     early = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
     left = result.reported == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log)
     if early and not left:
-        return own_runs(history, result) if result.step.flag("cancel_on_interrupt") else []
+        runs = own_runs(history, result) if result.step.flag("cancel_on_interrupt") else []
+        return [record for record in runs if result.step.mode != "wait" or _was_seen(result, record)]
     return [record for record in own_runs(history, result) if _is_done(history, result, record)]
 
 
@@ -164,6 +165,11 @@ def _may_be_left(history: History, result: ProcessResult, leg: Leg, record: RunR
     repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0] and not is_sliced(result.step)
     is_over = is_base and _was_seen_to_end(history, result, leg.runs[0])
     return is_left and not (repeats or is_over)
+
+
+def _was_seen(result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether a step in mode wait has read a run: before, it may be another one's that was given by mistake."""
+    return any(poll.answered and poll.status == HTTPStatus.OK for poll in polls_of(result, record))
 
 
 def _was_seen_to_end(history: History, result: ProcessResult, record: RunRecord) -> bool:
@@ -192,33 +198,41 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             yield f"{step_name(result)} stayed with a run that an earlier step had cancelled"
 
 
-def left_repetitions_are_ended(history: History) -> Iterator[str]:
-    """A later attempt ends the repetitions or slices that an earlier one left unfinished, unless it takes them over.
+def no_run_of_an_earlier_attempt_is_lost(history: History) -> Iterator[str]:
+    """A later attempt ends each run of an earlier one that Coval's list showed to it, unless it reports the run.
 
-    An interrupt that may not cancel the step's own run leaves them alone, too.
+    After a signal it ends those that it reports, too, if it may.
     """
     for result in main_results(history):
         step = result.step
-        if (
-            not (step.repetitions or is_sliced(step))
-            or step.attempt < 2
-            or not step.flag("resume")
-            or result.killed is not None
-        ):
+        if step.attempt < 2 or step.mode != "run" or not step.flag("resume") or not knows_events(history):
             continue
-        if result.interrupted is not None and not (step.flag("cancel_on_interrupt") and result.verdict == "cancelled"):
+        early = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
+        if result.reported == "timed_out" or (early and not step.flag("cancel_on_interrupt")):
             continue
-        reads = [request for request in result.requests if request.method != "POST"]
-        disturbed = any(read.fault or not read.answered or read.status in (401, 403) for read in reads)
-        if not reads or disturbed or not knows_events(history):
-            continue
-        for run_id in earlier_runs(history, result):
-            record = history.runs[run_id]
-            hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
-            listed = record.create_time + hidden < history.coval_time(result.began)
-            mine = run_id in result.run_ids or any(run_id == first.run_id for first in main_results(history))
-            if listed and not mine and not is_ended(history, record, history.coval_time(result.ended)):
-                yield f"{step_name(result)} left the repetition {run_id} of an earlier attempt unfinished"
+        for record in _shown_of_earlier_attempts(history, result):
+            is_excused = (record.run_id in result.run_ids and not early) or cancel_was_impossible(
+                history, result, record
+            )
+            if not was_over(history, record) and not is_excused:
+                yield f"{step_name(result)} left {record.run_id} of an earlier attempt unfinished"
+
+
+def _shown_of_earlier_attempts(history: History, result: ProcessResult) -> list[RunRecord]:
+    """Return the runs of earlier attempts that a list showed before a signal came."""
+    stop = min(time for time in (result.interrupted, result.killed, result.ended) if time is not None)
+    lists = [
+        sent.sent_at
+        for sent in result.requests
+        if (sent.method, sent.path, sent.status) == ("GET", "/runs", HTTPStatus.OK)
+        if sent.answered and not sent.fault and sent.ended_at < stop
+    ]
+    quirks = history.schedule.quirks
+    if not lists or quirks.list_identity == "neither":
+        return []
+    shown = history.coval_time(lists[0]) - max(quirks.list_lag, quirks.not_found_after_launch)
+    earlier = [history.runs[run_id] for run_id in earlier_runs(history, result)]
+    return [record for record in earlier if record.create_time < shown]
 
 
 def second_runs_are_ended(history: History) -> Iterator[str]:
@@ -253,9 +267,11 @@ def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
         allowed = {*main_result(history, result).launched_runs, *result.given_runs}
         if result.step.flag("supersede") or result.step.attempt > 1:
             allowed |= set(earlier_runs(history, result))
-        for request in result.requests:
-            if request.method == "DELETE" and request.path.rpartition("/")[2] not in allowed:
-                yield f"{step_name(result)} cancelled the run {request.path.rpartition('/')[2]}, which is not its own"
+        main = main_result(history, result)
+        for run_id in (sent.path.rpartition("/")[2] for sent in result.requests if sent.method == "DELETE"):
+            is_unseen = main.step.mode == "wait" and not _was_seen(main, history.runs[run_id])
+            if run_id not in allowed or is_unseen:
+                yield f"{step_name(result)} cancelled the run {run_id}, which is not known to be its own"
 
 
 def finished_runs_are_kept(history: History) -> Iterator[str]:

@@ -194,6 +194,23 @@ def test_runs_that_the_plan_does_not_have_are_an_error(
     assert not [run for run in server.world.runs if run.cancel_time is not None], "they are left alone"
 
 
+@pytest.mark.parametrize("given", [{"agent_id": PREVIEW_ID}, {}], ids=["of a colleague", "of the leg"])
+@pytest.mark.parametrize("faults", [(), ("GET /runs/* #1-99 -> 503",)], ids=["seen", "unseen"])
+def test_signal_ends_a_given_run_only_once_it_was_seen_to_be_the_leg_s(
+    faults: tuple[str, ...], given: dict[str, str], run_step: RunStep, clock: VirtualClock
+) -> None:
+    launched, server = run_step(mode="launch", test_set_id="stuck001")
+    clock.at(clock.now() + 20, clock.interrupt)
+    inputs = {"mode": "wait", "run_id": launched.outputs["run_id"], "test_set_id": "stuck001"}
+    result, _ = run_step(*faults, world=server.world, **inputs | given)
+    (record,) = server.world.runs
+    assert (record.cancel_time is not None) == (not faults and not given)
+    assert not result.post_step_cancels
+    if faults:
+        assert result.outputs["reason"] == "The step was interrupted; the run continues in Coval."
+        assert f"Run {record.run_id} continues: the step had not seen yet" in result.log
+
+
 def test_unknown_run_is_reported_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:
     launched, server = run_step(mode="launch", **PLANS["base"] | {"test_set_id": "slow0001"})
     inputs = PLANS["base"] | {"mode": "wait", "run_id": f"{launched.outputs['run_id']}, nowhere000000000000001"}

@@ -8,6 +8,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, RUN_TEMPLATES
 from coval_sandbox.plan import RunRecord
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -204,6 +205,7 @@ def test_wait_leaves_runs_of_other_legs_alone(run_step: RunStep, file: dict[str,
     assert "the legs of this step are" in other.outputs["reason"]
 
 
+ALIKE = (("a", 1), ("b", 2))
 LONE = {"config_path": "", "persona_id": PERSONAS, "test_set_id": "passing1, passing2", "only_legs": "*passing1"}
 
 
@@ -229,6 +231,17 @@ def test_supersede_ends_runs_of_selected_legs_only(run_step: RunStep, tmp_path: 
     _, server = run_step(**file)
     run_step(world=server.world, env=NEWER, only_legs="a, c", **file)
     assert ended(server.world) == ["a", "c"]
+
+
+def test_supersede_leaves_runs_alone_that_may_be_of_another_leg(run_step: RunStep, tmp_path: Path) -> None:
+    """Lists show tags and no metadata, and the legs differ in their thresholds alone."""
+    legs = {name: {"test_set_id": "stuck001", "thresholds": f"Latency: avg < {bound}"} for name, bound in ALIKE}
+    file = {"config_path": file_of_legs(tmp_path, legs), "test_set_id": "", "mode": "launch", "supersede": "true"}
+    _, server = run_step(quirks=Quirks(list_identity="tags", run_identity="neither"), **file)
+    newer, _ = run_step(world=server.world, env=NEWER, only_legs="a", **file)
+    assert ended(server.world) == []
+    (warning,) = (annotation.data for annotation in newer.annotations("warning"))
+    assert warning.startswith("Coval shows no metadata, so the step does not know whether this run supersedes run ")
 
 
 def test_later_attempt_leaves_unfinished_runs_of_other_legs_alone(run_step: RunStep, tmp_path: Path) -> None:

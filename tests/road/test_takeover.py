@@ -194,6 +194,42 @@ def test_run_that_could_not_be_cancelled_is_left_to_the_post_step(run_step: RunS
     assert "CANCELLED" not in run_statuses(server.world)[1:]
 
 
+STUCK_LEGS = {"agent_id": f"{IDS['agent_id']}, {PREVIEW_ID}", "test_set_id": "stuck001"}
+BESIDE_BASE = {"agent_id": PREVIEW_ID, "base_agent_id": IDS["agent_id"], "thresholds": "Latency: avg <= base * 9"}
+LACKS_ONE = ("POST /runs #2 -> 403",)  # the first attempt has a run of the first leg only
+
+
+@pytest.mark.parametrize(
+    ("before", "faults", "at", "inputs"),
+    [
+        ((), (), 12, STUCK_LEGS | {"max_parallel_runs": "1"}),
+        (LACKS_ONE, ("POST /runs -> slow 20",), 6, STUCK_LEGS | {"supersede": "true"}),
+        (LACKS_ONE, (), None, STUCK_LEGS | {"max_simulations": "1"}),
+        ((), ("POST /runs -> 403",), None, BESIDE_BASE | {"test_set_id": "stuck001"}),
+    ],
+    ids=["before its turn", "beside a launch", "grown beyond max_simulations", "base alone"],
+)
+def test_run_of_an_earlier_attempt_is_ended_wherever_this_one_stops(
+    before: tuple[str, ...],
+    faults: tuple[str, ...],
+    at: float | None,
+    inputs: dict[str, str],
+    run_step: RunStep,
+    clock: VirtualClock,
+) -> None:
+    """Its step was killed, so nothing else ends it: a re-run that found it must."""
+    world = run_step(*before, mode="launch", **inputs | {"max_simulations": ""})[1].world
+    if "base_agent_id" in inputs:
+        world.delete_run(world.runs[0].run_id)  # the leg's own
+    clock.sleep(5)
+    if at:
+        clock.at(clock.now() + at, clock.interrupt)
+    again, _ = run_step(*faults, world=world, env=RERUN, **inputs)
+    assert again.outputs["verdict"] == ("cancelled" if at else "error")
+    assert {*run_statuses(world)} == {"CANCELLED"}, again.log
+    assert "no run was launched" not in again.log
+
+
 def test_step_that_cannot_look_for_earlier_runs_neither_ends_nor_launches_any(run_step: RunStep) -> None:
     _, server = run_step(mode="launch", test_set_id="stuck001")
     again, _ = run_step("GET /runs -> 403", world=server.world, env=RERUN, mode="launch", test_set_id="queued01")

@@ -8,10 +8,9 @@ from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerE
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
-from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches, find_launched
 from coval_gate.step.earlier import end_leftovers
-from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.leg import Duty, Leg, Phase, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, Step
@@ -27,14 +26,13 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
             trial.release()
     concerned = [
         (leg, trial)
-        for leg in (*step.all_legs, step.unplaced)
+        for leg in step.all_legs
         for trial in leg.trials
         if trial.is_active or Duty.CANCEL_OTHERS in trial.duties
     ]
-    # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
-    ends_others = inputs.cancel_on_interrupt or not hurried
-    others = [leg for leg in step.all_legs if ends_others and leg.taken_over[1:]]
-    if concerned and hurried:  # the step may be killed while it cancels the runs
+    left = {trial.leg for trial in step.leftovers.values() if trial.is_active}
+    others = [leg for leg in step.all_legs if leg.name in left]
+    if (concerned or others) and hurried:  # the step may be killed while it cancels the runs
         with suppress(RunnerError):
             step.publisher.write_verdict(Published(report_of(step, judgement)))
     if concerned or others:
@@ -44,17 +42,20 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         cleanups += [end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:  # the verdict is about the tested runs that are known
-            is_unreported = leg.is_base or leg is step.unplaced
-            if is_unreported and trial.ended and trial.ended.outcome == "failed":
+            if leg.is_base and trial.ended and trial.ended.outcome == "failed":
                 what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
                 why = f"could not be cancelled: {trial.ended.reason}. The post step tries again."
                 session.of(leg).warn(f"{what} {why}")
-            elif leg is step.unplaced and trial.ended and trial.ended.outcome != "left":
-                session.log(run_cancellation_text(trial.ended))
+    for trial in step.trials if inputs.mode == "wait" and hurried else ():
+        if trial.phase is Phase.PLANNED:  # given, and not seen yet
+            trial.ended = _left(trial)
+            step.host.log(f"Run {trial.run_id} continues: the step had not seen yet that it is one of its own.")
     judgement = _with_cancellations(step, judgement)
     launched = any(trial.run_id or (trial.ended and trial.ended.outcome != "not_launched") for trial in step.trials)
     if hurried and inputs.mode != "cancel" and not launched:
-        judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
+        earlier = [trial.ended or _left(trial) for trial in step.leftovers.values() if trial.ended or trial.is_active]
+        cancellation = next(iter(earlier), Cancellation(outcome="not_launched"))
+        judgement = judgement._replace(cancellation=judgement.cancellation or cancellation)
     return judgement
 
 
@@ -76,6 +77,7 @@ def end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
         yield from _look_for_left(session, trial, verdict)
         if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not _leaves(session, trial, verdict):
             yield from _clean_up(session, trial, verdict)
+    yield from end_leftovers(session)
 
 
 def verdict_of_base(step: Step, base: Leg) -> Verdict:
@@ -138,8 +140,12 @@ def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedu
             if session.inputs.mode != "launch":  # which ends too soon: its post step checks again after the job
                 trial.settle(Duty.CANCEL_OTHERS)
     if is_left:  # not before: a signal until now may ask to cancel the run
-        trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
+        trial.ended = _left(trial)
         trial.release()
+
+
+def _left(trial: Trial) -> Cancellation:
+    return Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
 
 
 def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedure[None]:

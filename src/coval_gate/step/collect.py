@@ -33,7 +33,7 @@ from coval_gate.gate.population import population
 from coval_gate.gate.values import Vocabulary, named_values
 from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.history.tags import with_provenance
-from coval_gate.step.given import problems_of
+from coval_gate.step.given import guard_given, problems_of
 from coval_gate.step.leg import Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun
@@ -332,6 +332,13 @@ def see(session: LegRun, trial: Trial, run: Run) -> Run:
     if run.progress:
         run = run._replace(progress=run.progress.in_simulations(planned))
     trial.see(run, at=session.clock.now())
+    if trial.is_given:
+        if problems := problems_of(leg, trial, run):
+            trial.release()  # no run that the user means
+            raise InputError(problems)
+        guard_given(leg, trial, run)
+        step.context = with_provenance(step.context, run)
+        step.publisher.pages.owe(report_of(step, UNFINISHED_RUN))
     if leg.inputs.max_simulations and planned is not None and run.progress and run.progress.total > planned:
         raise GateError(
             titles.TOO_MANY_SIMULATIONS,
@@ -339,10 +346,4 @@ def see(session: LegRun, trial: Trial, run: Run) -> Run:
             "max_simulations limits them.",
             advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
         )
-    if trial.is_given:
-        if problems := problems_of(leg, trial, run):
-            trial.release()  # no run that the user means
-            raise InputError(problems)
-        step.context = with_provenance(step.context, run)
-        step.publisher.pages.owe(report_of(step, UNFINISHED_RUN))
     return run

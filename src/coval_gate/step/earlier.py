@@ -5,22 +5,23 @@ If that run could be from its own earlier attempt, the step does not launch anot
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
+from contextlib import suppress
 from typing import Final
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError
+from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.times import CANCELLING, LOOKING_UP
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
+from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, may_have_ids, search
 from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.cancel import cancel_run
 from coval_gate.step.given import recorded_leg
-from coval_gate.step.leg import Trial
+from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.request import request_of
-from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.step import LegRun, Step, StepRun
 
 RESUMING: Final = (  # what a search does not find, and how to do without it
     "Could not check for a run from an earlier attempt",
@@ -67,45 +68,53 @@ def supersede(session: LegRun, trial: Trial, *, keep: str) -> Procedure[None]:
     """Cancel the unfinished runs that the trial's supersedes, except `keep`. Raises CovalError."""
     unfinished = yield from _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
     others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
-    own = [run for run in others if recorded_leg(run) not in session.step.left_out]
-    superseded = [run.run_id for run in own if trial.tags.supersedes(tags_of(run))]
+    older = [run for run in others if trial.tags.supersedes(tags_of(run))]
+    superseded = [run.run_id for run in older if not may_be_left_out(session.step, run)]
     yield from _cancel_earlier(session, superseded, "superseded by this run")
-    if unknown := _unknown(unfinished.hidden):
-        session.warn(
-            f"Coval shows neither tags nor metadata, so the step does not know whether this run supersedes {unknown}."
-        )
+    unclear = [
+        (unfinished.hidden, "neither tags nor metadata"),
+        ([run for run in older if not recorded_leg(run)], "no metadata"),
+    ]
+    for runs, what in unclear:
+        if unknown := _unknown(run for run in runs if run.run_id not in superseded):
+            session.warn(f"Coval shows {what}, so the step does not know whether this run supersedes {unknown}.")
 
 
-def end_unneeded(session: StepRun, listed: Found) -> Procedure[None]:
-    """End the unfinished runs of earlier attempts that this one does not take over, such as those of other requests.
+def unfinished_of(
+    session: StepRun, launches: Mapping[Leg, Sequence[Tags]], listed: Found
+) -> tuple[dict[str, Leg], dict[str, Leg], list[str]]:
+    """Return the ids of unfinished runs of earlier attempts, but for legs that this attempt leaves out.
 
-    Those with other inputs go on, because they may be of another call of the workflow.
+    The first are of launches that this attempt has, too, and the second of requests that have changed since, both with
+    legs. The third were launched with other inputs, perhaps in another call of the workflow.
     """
     step = session.step
-    launches = [tags for leg in step.all_legs for tags in launches_of(session.of(leg))]
-    taken = {run.run_id for leg in step.all_legs for run in leg.taken_over if run}
     own, others = (
-        [run for run in runs if not (run.is_over or run.is_ending or run.run_id in taken)]
-        for runs in launches[0].earlier_of(listed.runs)
+        [run for run in runs if not (run.is_over or run.is_ending)]
+        for runs in launches[step.legs[0]][0].earlier_of(listed.runs)
     )
-    for run in others:
-        session.log(
-            f"Run {run.run_id} goes on: an earlier attempt launched it with other inputs, perhaps in another call "
-            "of this workflow."
-        )
-    unneeded = [run for run in own if any(tags.continues(tags_of(run)) for tags in launches)]
-    # Without metadata, one may be of a leg that this attempt leaves out, and which another one may want.
-    left_out = {*step.left_out, ""} if step.left_out else ()
-    changed = [run.run_id for run in own if run not in unneeded and recorded_leg(run) not in left_out]
-    yield from _end_earlier(session.of(step.legs[0]), changed, "its request has changed since it was launched")
-    yield from _end_earlier(session.of(step.legs[0]), [run.run_id for run in unneeded], UNNEEDED)
+    legs = [(tags, leg) for leg, own_tags in launches.items() for tags in own_tags]
+    repeated = {run.run_id: leg for run in own for tags, leg in legs if tags.continues(tags_of(run))}
+    changed = [run.run_id for run in own if run.run_id not in repeated and not may_be_left_out(step, run)]
+    return repeated, dict.fromkeys(changed, step.legs[0]), [run.run_id for run in others]
+
+
+def may_be_left_out(step: Step, run: Run) -> bool:
+    """Return whether a run may be of a leg that this step leaves out: without metadata, no run shows its leg."""
+    return bool(step.left_out) and recorded_leg(run) in (*step.left_out, "")
 
 
 def end_leftovers(session: LegRun) -> Procedure[None]:
-    """Cancel the repetitions or slices that were to be taken over in their turn, which did not come."""
-    taken = {trial.run_id for trial in session.leg.trials}
-    left = [run.run_id for run in session.leg.taken_over[1:] if run and not (run.is_over or run.run_id in taken)]
-    yield from _end_earlier(session, left, UNNEEDED)
+    """Cancel the runs of earlier attempts that the leg did not take over.
+
+    A job that may not cancel its runs leaves one in place of the first run alone, and all after a signal.
+    """
+    step, leg = session.step, session.leg
+    later = {run.run_id for run in leg.taken_over[1:] if run and not step.is_hurried}
+    own = (trial for trial in step.leftovers.values() if trial.leg == leg.name)
+    left = [trial for trial in own if trial.is_active and not trial.ended]  # the post step tries again to end the rest
+    ids = [trial.run_id for trial in left if Duty.CANCEL in trial.duties or trial.run_id in later]
+    yield from end_earlier(session, ids, UNNEEDED)
 
 
 def launches_of(session: LegRun) -> list[Tags]:
@@ -132,25 +141,30 @@ def _unknown(hidden: Iterable[Run]) -> str:
     return " or ".join(f"run {run.run_id}" for run in hidden)
 
 
-def _end_earlier(session: LegRun, run_ids: Sequence[str], why: str) -> Procedure[None]:
-    """The post step cancels what fails here."""
-    left = [session.step.guard_leftover(session.leg, run_id) for run_id in run_ids]
-    for trial in compress(left, (yield from _cancel_earlier(session, run_ids, why))):
-        trial.release()
+def end_earlier(session: StepRun, run_ids: Sequence[str], why: str) -> Procedure[None]:
+    """Cancel guarded runs of earlier attempts. The post step cancels what fails here."""
+    left = [session.step.leftovers[run_id] for run_id in run_ids]
+    for trial in left:
+        with suppress(RunnerError):  # the run ends all the same
+            trial.guard(cancel=True)
+    for trial, ended in zip(left, (yield from _cancel_earlier(session, run_ids, why)), strict=True):
+        trial.ended = ended
+        if ended.outcome != "failed":
+            trial.release()
 
 
-def _cancel_earlier(session: Session, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
-    """Cancel runs. Return for each whether it is over now. `why` ends a line in the log."""
+def _cancel_earlier(session: Session, run_ids: Sequence[str], why: str) -> Procedure[list[Cancellation]]:
+    """Cancel runs, and return what became of each. `why` ends a line in the log."""
 
-    def cancel_one(run_id: str) -> Procedure[bool]:
+    def cancel_one(run_id: str) -> Procedure[Cancellation]:
         briefly = session.within(CANCELLING)
         try:  # it is listed, so a 404 means that Coval does not know it yet
             ended = yield from cancel_run(briefly, run_id, fresh_until=briefly.deadline)
         except CovalError as error:
             session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
-            return False
+            return Cancellation(outcome="failed", run_id=run_id, reason=error.what)
         if ended.outcome == "cancelled":
             session.log(f"Cancelled run {run_id}: {why}.")
-        return True
+        return ended
 
     return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))

@@ -17,8 +17,8 @@ from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import PART_USES, origins, part_of, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
-from coval_gate.step.leg import MOST_NAMED, Leg, Trial
-from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.leg import MOST_NAMED, Leg, Phase, Trial
+from coval_gate.step.step import LegRun, StepRun
 
 NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
 UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
@@ -29,7 +29,7 @@ Given = tuple[Trial, Run]  # what the step knows of a run that it was given, and
 
 
 def adopt_runs(session: StepRun) -> Procedure[None]:
-    """Guard the runs that the inputs choose, and give each to its leg. Raises CovalError, RunnerError.
+    """Give each run that the inputs choose to its leg. Raises CovalError, RunnerError.
 
     Raises InputError if a run has no leg, or a leg no run; GateError if the newest run of a source is unclear.
     """
@@ -40,7 +40,8 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
         return
     legs = step.all_legs
     step.unplaced = Leg(session.inputs)
-    trials = [_guard(session.of(_likely_leg(step, place, len(ids))), id_) for place, id_ in enumerate(ids)]
+    holder = legs[0] if len(legs) == 1 and not step.left_out else step.unplaced
+    trials = [_begin(session.of(holder), id_) for id_ in ids]
     if len(legs) > 1 or len(ids) > 1 or legs[0].name:
         yield from _place(session, trials)
         step.record_id(ids[0])
@@ -58,39 +59,22 @@ def _place(session: StepRun, trials: Sequence[Trial]) -> Procedure[None]:
         own_runs = _runs_of_legs(legs, _of_selected(session, [*zip(trials, runs, strict=True)]))
     except GateError as error:
         if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
-            for trial in trials:  # the inputs are wrong, so they must not cancel a run either
-                trial.release()
             for leg in (*legs, step.unplaced):
                 leg.take([])
         raise
     step.unplaced.take([])
     for leg, own in zip(legs, own_runs, strict=True):
         leg.take([trial for trial, _ in own])
-        for trial in leg.trials:
-            trial.guard(cancel=session.inputs.cancel_on_interrupt)
+        for trial, run in own:
+            guard_given(leg, trial, run)
 
 
 def _of_selected(session: StepRun, given: Sequence[Given]) -> list[Given]:
     """Return the runs of selected legs. The step leaves the others alone."""
     others = [(trial, run) for trial, run in given if recorded_leg(run) in session.step.left_out]
-    for trial, run in others:
-        trial.release()
+    for _, run in others:
         session.log(f"Leaving run {run.run_id} alone: its leg is not selected.")
     return [pair for pair in given if pair not in others]
-
-
-def _likely_leg(step: Step, place: int, number: int) -> Leg:
-    """Return the leg of the run at that place among so many, until the runs show theirs.
-
-    They stand in the order of a launch's outputs: the first runs of all legs, and then repetitions, of any leg. With
-    fewer ids than legs, the launch missed a leg, and no id shows which.
-    """
-    legs = step.all_legs
-    if step.left_out and number > len(legs):  # some may be of others
-        return step.unplaced
-    if len(legs) == 1:
-        return legs[0]
-    return legs[place] if place < len(legs) <= number else step.unplaced
 
 
 def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
@@ -103,19 +87,25 @@ def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
             legs = in_words([quoted(twin.key), quoted(leg.key)])
             raise InputError([InvalidInput("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
         found[run.run_id] = leg
-        _guard(own, run.run_id)
+        _begin(own, run.run_id).guard(cancel=False)  # others may need the newest run of a source
         own.log(f"{found_text(run, source)}: {step.run_url(run.run_id)}")
 
 
-def _guard(session: LegRun, run_id: str) -> Trial:
-    """Nothing cancels the newest run of a source, because others may need it."""
-    step = session.step
-    trial = step.begin_trial(session.leg)
+def _begin(session: LegRun, run_id: str) -> Trial:
+    trial = session.step.begin_trial(session.leg)
     trial.identify(run_id, at=session.clock.now())
-    if not (session.leg is step.unplaced and step.left_out):  # it may be of another leg, which is left alone
-        trial.guard(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
-    step.record_id(run_id)
+    session.step.record_id(run_id)
     return trial
+
+
+def guard_given(leg: Leg, trial: Trial, run: Run) -> None:
+    """Guard a run that the user names, once Coval shows that it is the leg's. Raises RunnerError."""
+    if trial.phase is not Phase.PLANNED or problems_of(leg, trial, run):
+        return
+    if run.is_over:
+        trial.release()
+    elif all(run.ids[name] for name, id_ in ids_of(leg.inputs).items() if id_):
+        trial.guard(cancel=leg.inputs.cancel_on_interrupt)
 
 
 def _poll_given(session: Session, run_id: str) -> Procedure[Run]:

@@ -160,7 +160,7 @@ def _take_over(session: LegRun, trial: Trial, run: Run) -> None:
         trial.release()
     else:
         trial.guard(cancel=session.inputs.cancel_on_interrupt)
-    if until_now := session.leg.leftovers.get(run.run_id):
+    if until_now := session.step.leftovers.get(run.run_id):
         until_now.release()
     session.step.record_id(run.run_id)
 

@@ -213,7 +213,6 @@ class Leg:
     is_listed: bool = False  # the configuration file lists it
     base: "Base | None" = None  # the leg of the agent that this one is compared with, which others may share
     trials: list[Trial] = field(default_factory=list)
-    leftovers: dict[str, Trial] = field(default_factory=dict)  # of earlier attempts, which nothing needs; by their ids
     result: RunResult | None = None
     judgement: Judgement | None = None
     error: Judgement | None = None  # of a leg that ended in an error, perhaps after its runs were judged

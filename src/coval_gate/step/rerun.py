@@ -14,7 +14,7 @@ from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.search import Found
 from coval_gate.history.tags import ATTACHED, UNANSWERED, Tags, is_marked, numbers_of, tags_of
-from coval_gate.step.earlier import end_unneeded, launches_of, list_earlier
+from coval_gate.step.earlier import UNNEEDED, end_earlier, launches_of, list_earlier, unfinished_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.own_build import ANSWERED_BY_JOB
 from coval_gate.step.slices import already_decide
@@ -43,16 +43,27 @@ def look_back(session: StepRun) -> Procedure[None]:
     step.attempts = numbers_of((*own, *others), step.context)
     usable = {leg: [_newest_usable(session, tags, listed) for tags in each] for leg, each in launches.items()}
     pairs = {leg: _pairs(leg, usable) for leg in step.legs}
+    repeated, changed, of_others = unfinished_of(session, launches, listed)
+    step.guard_leftovers(repeated | changed)
     keeps = yield from _lack_a_run(session, launches, pairs, listed.runs)
     if keeps:
         _take_over(step, pairs, usable)
+    taken = {run.run_id: leg for leg in step.all_legs for run in leg.taken_over if run and not run.is_over}
+    step.guard_leftovers(taken)
     over = [run for run in listed.seen if run.is_over]
     if over and not any(run.tags or run.metadata for run in over):
         session.log(HIDDEN)
     elif kept := sum(bool(own) and _is_complete(own[0]) for own in pairs.values()):
         which = f" of {kept:,} of {plural(len(step.legs), 'leg')}" if len(step.legs) > 1 else ""
         session.log(f"Earlier attempts completed runs{which}. {KEPT}" if keeps else ALL_COMPLETED)
-    yield from end_unneeded(session, listed)
+    for run_id in of_others:
+        if run_id not in taken:
+            session.log(
+                f"Run {run_id} goes on: an earlier attempt launched it with other inputs, perhaps in another call of "
+                "this workflow."
+            )
+    yield from end_earlier(session, [*changed], "its request has changed since it was launched")
+    yield from end_earlier(session, [run_id for run_id in repeated if run_id not in taken], UNNEEDED)
 
 
 def _lack_a_run(
@@ -113,7 +124,7 @@ def _is_complete(pair: Pair) -> bool:
 
 
 def _take_over(step: Step, pairs: Mapping[Leg, Sequence[Pair]], usable: Usable) -> None:
-    """Keep a base's run only beside a leg's, unless it goes on. Guard what goes on until its turn comes."""
+    """Keep a base's run only beside a leg's, unless it goes on."""
     for leg, own in pairs.items():
         leg.taken_over = [run for run, _ in own]
     for base in step.bases:
@@ -121,7 +132,3 @@ def _take_over(step: Step, pairs: Mapping[Leg, Sequence[Pair]], usable: Usable) 
         first, *others = usable[base]
         is_needed = beside or (first and not first.is_over)
         base.taken_over = [first if is_needed else None, *others[: max(0, beside - 1)]]
-    for leg in step.all_legs if step.inputs.cancel_on_interrupt else ():
-        for run in leg.taken_over[1:]:
-            if run and not run.is_over:
-                step.guard_leftover(leg, run.run_id)

@@ -6,7 +6,7 @@ Everything is written down at once: a step may be killed at any time.
 import json
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count, takewhile
@@ -69,6 +69,7 @@ class Step:
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
         self.attempts = dict[str, int]()  # the known numbers of those that launched its earlier runs, or given ones
+        self.leftovers = dict[str, Trial]()  # of earlier attempts, by id: they go on, and no trial has taken them over
         self.unidentified: Sequence[Run] = ()  # unfinished, and possibly of an earlier attempt
         self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
         self.unknown_statuses: set[str] = set()  # of which the step has warned
@@ -189,12 +190,11 @@ class Step:
         leg.trials.append(trial)
         return trial
 
-    def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
-        """Guard a run of an earlier attempt until it is cancelled. Raises RunnerError."""
-        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, save=self.save))
-        trial.run_id = run_id
-        trial.guard(cancel=True)
-        return trial
+    def guard_leftovers(self, runs: Mapping[str, Leg]) -> None:
+        """Guard runs of earlier attempts, by id, until a trial takes them over or they end. Raises RunnerError."""
+        for run_id, leg in runs.items():
+            trial = self.leftovers.setdefault(run_id, Trial(leg=leg.name, save=self.save, run_id=run_id))
+            trial.guard(cancel=self.inputs.cancel_on_interrupt)
 
     def want(self, base: Base, number: int) -> None:
         """Ask for the base's run with that number."""
@@ -207,7 +207,7 @@ class Step:
 
         The first run of each leg has the place of its leg: the post step must know which leg is the first.
         """
-        trials = [*self.trials, *(trial for leg in self.all_legs for trial in leg.leftovers.values())]
+        trials = [*self.trials, *self.leftovers.values()]
         for place, leg in enumerate(self.all_legs):
             if leg.trials and leg.first.slot is None and leg.first.duties:
                 leg.first.slot = place
