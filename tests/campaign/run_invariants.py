@@ -39,6 +39,7 @@ from coval_sandbox.plan import RunRecord
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 LEFT_ALONE: Final = "continues in Coval, but this step does not judge it"
+TIMED_OUT_LEG: Final = "⌛ Timed out "
 ENDLESS: Final = ("timed_out", "error", "cancelled")  # verdicts of legs whose runs may go on
 
 
@@ -70,6 +71,8 @@ def rerun_resumes(history: History) -> Iterator[str]:
     """A later attempt launches no run of a leg, or of a base, while the earlier attempt's is unfinished."""
     for result in main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not knows_events(history):
+            continue
+        if is_changed(history, result.step):
             continue
         before, now = (
             # the first of each
@@ -139,7 +142,8 @@ def _came_too_late(history: History, result: ProcessResult, record: RunRecord) -
 def _runs_to_end(history: History, result: ProcessResult) -> list[RunRecord]:
     """Return the runs of a step that have to be over: after a signal, all if it may cancel; else, by their verdicts."""
     early = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
-    left = result.reported == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log)
+    late = result.reported == "error" and TIMED_OUT_LEG in result.log and not result.step.flag("cancel_on_timeout")
+    left = result.reported == "timed_out" or (result.killed is not None and (late or LEFT_ALONE in result.log))
     if early and not left:
         runs = own_runs(history, result) if result.step.flag("cancel_on_interrupt") else []
         return [record for record in runs if result.step.mode != "wait" or _was_seen(result, record)]
@@ -208,7 +212,8 @@ def no_run_of_an_earlier_attempt_is_lost(history: History) -> Iterator[str]:
         if step.attempt < 2 or step.mode != "run" or not step.flag("resume") or not knows_events(history):
             continue
         early = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
-        if result.reported == "timed_out" or (early and not step.flag("cancel_on_interrupt")):
+        ends = step.flag("cancel_on_interrupt") and (early or step.flag("cancel_on_timeout"))
+        if result.reported == "timed_out" or not ends:
             continue
         for record in _shown_of_earlier_attempts(history, result):
             is_excused = (record.run_id in result.run_ids and not early) or cancel_was_impossible(
@@ -253,6 +258,9 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     """With `supersede`, earlier runs of the same concurrency group are cancelled."""
     for result in main_results(history):
         if history.schedule.workflow != "supersede" or result.number == 0 or not knows_events(history):
+            continue
+        first = history.schedule.steps[0]
+        if first.workflow_run == result.step.workflow_run:
             continue
         expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
         for record in (history.runs[run_id] for run_id in earlier_runs(history, result) if expected):

@@ -9,7 +9,7 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.step.cancel import cancel_trial, end_other_launches, find_launched
-from coval_gate.step.earlier import end_leftovers
+from coval_gate.step.earlier import UNNEEDED, end_earlier
 from coval_gate.step.leg import Duty, Leg, Phase, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import report_of
@@ -39,7 +39,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         session = step.session()
         session = session.until(session.times.cancelling(step.clock.now()))
         cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
-        cleanups += [end_leftovers(session.of(leg)) for leg in others]
+        cleanups += [_end_leftovers(session.of(leg), _verdict_of(step, leg, judgement)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:  # the verdict is about the tested runs that are known
             if leg.is_base and trial.ended and trial.ended.outcome == "failed":
@@ -77,7 +77,7 @@ def end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
         yield from _look_for_left(session, trial, verdict)
         if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not _leaves(session, trial, verdict):
             yield from _clean_up(session, trial, verdict)
-    yield from end_leftovers(session)
+    yield from _end_leftovers(session, verdict)
 
 
 def verdict_of_base(step: Step, base: Leg) -> Verdict:
@@ -142,6 +142,18 @@ def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedu
     if is_left:  # not before: a signal until now may ask to cancel the run
         trial.ended = _left(trial)
         trial.release()
+
+
+def _end_leftovers(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
+    """Cancel the runs of earlier attempts that the leg did not take over, unless its own would be left, too."""
+    left = session.step.leftovers
+    for number, run in enumerate(session.leg.taken_over):
+        if run and run.run_id in left:
+            left[run.run_id].number = number
+    own = (trial for trial in left.values() if trial.leg == session.leg.name and trial.is_active)
+    # The post step tries again to end those that could not be ended.
+    ids = [trial.run_id for trial in own if not (trial.ended or _leaves(session, trial, verdict))]
+    yield from end_earlier(session, ids, UNNEEDED)
 
 
 def _left(trial: Trial) -> Cancellation:

@@ -19,7 +19,7 @@ from coval_gate.history.search import Found, Sought, may_have_ids, search
 from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.cancel import cancel_run
 from coval_gate.step.given import recorded_leg
-from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, Step, StepRun
 
@@ -102,19 +102,6 @@ def unfinished_of(
 def may_be_left_out(step: Step, run: Run) -> bool:
     """Return whether a run may be of a leg that this step leaves out: without metadata, no run shows its leg."""
     return bool(step.left_out) and recorded_leg(run) in (*step.left_out, "")
-
-
-def end_leftovers(session: LegRun) -> Procedure[None]:
-    """Cancel the runs of earlier attempts that the leg did not take over.
-
-    A job that may not cancel its runs leaves one in place of the first run alone, and all after a signal.
-    """
-    step, leg = session.step, session.leg
-    later = {run.run_id for run in leg.taken_over[1:] if run and not step.is_hurried}
-    own = (trial for trial in step.leftovers.values() if trial.leg == leg.name)
-    left = [trial for trial in own if trial.is_active and not trial.ended]  # the post step tries again to end the rest
-    ids = [trial.run_id for trial in left if Duty.CANCEL in trial.duties or trial.run_id in later]
-    yield from end_earlier(session, ids, UNNEEDED)
 
 
 def launches_of(session: LegRun) -> list[Tags]:
