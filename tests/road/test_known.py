@@ -174,6 +174,53 @@ def test_a_step_that_waits_judges_alike(run_with: RunStep) -> None:
     assert (result.outputs["verdict"], result.outputs["known_failures"]) == ("passed", "1")
 
 
+@pytest.mark.parametrize("given", [{}, {"test_set_id": ""}], ids=["named", "of-the-run"])
+@pytest.mark.parametrize(
+    ("drawn", "known", "problem"),
+    [
+        ({"sub_sample_size": "5"}, 1, ""),
+        ({"sub_sample_size": "5"}, 2, "names 2 of 5 test cases; at most a tenth, 1, may be known failures"),
+        ({"test_case_ids": ", ".join(f"caselarge001{n:010}" for n in range(1, 6))}, 4, "names 4 of 5 test cases"),
+    ],
+)
+def test_a_tenth_is_a_tenth_of_the_run(
+    run_with: RunStep, drawn: dict[str, str], known: int, problem: str, given: dict[str, str]
+) -> None:
+    large = {"test_set_id": "large001", "thresholds": "Latency: avg < 100"}
+    launched, server = run_with(known=[], mode="launch", **large | {"thresholds": ""}, **drawn)
+    cases = sorted({one.test_case_id for one in server.world.runs[0].plan.simulations})
+    assert len(cases) == 5
+    entries = [{"test_case": case} for case in cases[:known]]
+    ids = large | ({"agent_id": "", "persona_id": ""} | given if given else {})
+    result, _ = run_with(
+        known=entries, mode="wait", run_id=launched.outputs["run_id"], world=server.world, bare=True, **ids
+    )
+    assert (result.outputs["verdict"], problem in result.outputs["reason"]) == ("error" if problem else "passed", True)
+
+
+def test_a_sub_sample_that_draws_too_many_is_no_pass(run_with: RunStep) -> None:
+    """Of a hundred test cases, ten may be known failures; of the five that Coval draws, one."""
+    drawn = {"test_set_id": "large001", "thresholds": "", "sub_sample_size": "5", "sub_sample_seed": "7"}
+    _, server = run_with(known=[], mode="launch", **drawn)
+    cases = sorted({one.test_case_id for one in server.world.runs[0].plan.simulations})
+    entries = [{"test_case": case} for case in cases[:3]]
+    result, again = run_with(known=entries, bare=True, **drawn | {"thresholds": "Latency: avg < 100"})
+    assert sorted({one.test_case_id for one in again.world.runs[0].plan.simulations}) == cases
+    assert result.outputs["verdict"] == "error"
+    assert "names 3 of 5 test cases" in result.outputs["reason"]
+
+
+def test_a_test_case_that_the_test_set_of_a_given_run_lacks_is_an_error(run_with: RunStep) -> None:
+    launched, server = run_with(known=[], mode="launch", thresholds="")
+    given = {"run_id": launched.outputs["run_id"], "agent_id": "", "persona_id": "", "test_set_id": ""}
+    entries = [{"test_case": "casegone"}]
+    result, _ = run_with(known=entries, mode="wait", world=server.world, bare=True, **given)
+    assert result.outputs["verdict"] == "error"
+    assert "known_failures: casegone is no test case of test set flaky001." in result.outputs["reason"]
+    unread, _ = run_with("GET /test-cases -> 403", known=entries, mode="wait", world=server.world, bare=True, **given)
+    assert "Only its run can show whether test set flaky001 has the known_failures." in unread.log
+
+
 def test_legs_are_excused_by_name(run_with: RunStep) -> None:
     legs = {"a": {"test_set_id": "flaky001"}, "b": {"test_set_id": "flaky001", "iteration_count": 2}}
     reports = {"thresholds": "Resolved: rate(YES) >= 50%", "json_path": "reports/coval.json"}

@@ -34,7 +34,7 @@ from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import Bound, Threshold
 
-KnownCheck = Literal["twice", "metric", "count", "case"]
+KnownCheck = Literal["twice", "metric", "case"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +289,7 @@ class Criteria:
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
     `accept`: the run is not compared with a baseline. `legs`: of the step. `baseline_runs`: how many at most. `known`:
     the known failures that have an effect; `known_checks`: what only the run can show of them, which is that no two are
-    the same, that something reads their metrics, that they are few, and that their test cases exist.
+    the same, that something reads their metrics, and that their test cases exist.
     """
 
     max_failed: Allowance

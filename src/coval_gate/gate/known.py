@@ -91,7 +91,7 @@ def unusable_entries(run: Judged) -> Iterator[Check]:
             what = f"excuses {entry.test_case} in line {entry.line}, and in line {min(lines)}, too; keep one of the two"
             yield check("the same twice", what)
     cases = {one.test_case_id for one in (*result.simulations, *result.left_out)}
-    if "count" in checked and (what := excess_text([entry.test_case for entry in known], cases)):
+    if what := excess_text([entry.test_case for entry in known], cases):
         yield check("more than a tenth", what)
     read = {metric.id for metric in result.metrics if criteria.needs_targets and metric.target is not None}
     read.update(metric.id for one in criteria.thresholds for metric in result.find_metrics(one.metric))

@@ -19,7 +19,7 @@ from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.step.base_agent import find_base_run
 from coval_gate.step.baselines import owe_mark
-from coval_gate.step.known import announce_passing
+from coval_gate.step.known import announce_passing, check_given
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import fetch_details, report_of, with_words
@@ -47,6 +47,8 @@ def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judge
     leg = session.leg
     outcome = yield from follow_trial(session, trial)
     if trial is leg.first:
+        if trial.run and isinstance(outcome, Completed):
+            yield from check_given(session, trial.run)
         baseline = yield from _find_baseline(session, outcome)
     else:
         baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None

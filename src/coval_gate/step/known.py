@@ -3,7 +3,7 @@
 What the API key may not read, only the run can show.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from coval_gate.base.days import day_at
@@ -12,12 +12,13 @@ from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import GATE_NAME
+from coval_gate.coval.model import Run
 from coval_gate.coval.resources import cases_of
 from coval_gate.gate.criteria import KnownCheck
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, excess_text
 from coval_gate.step.leg import Leg
-from coval_gate.step.step import Step, StepRun
+from coval_gate.step.step import LegRun, Step, StepRun
 
 ENDS_SOON: Final = 7  # days before the end of an entry
 Cases = Mapping[str, frozenset[str]]  # the test cases of a test set, by its id
@@ -28,7 +29,8 @@ def give_known(session: StepRun) -> Procedure[None]:
     step = session.step
     if not (step.read and step.read.known):
         return
-    cases = yield from _read_cases(session)
+    sets = [ids_of(leg.inputs)["test_set_id"] for leg in step.all_legs]
+    cases = yield from _read_cases(session, [*filter(None, sets)])
     # By Coval's clock, as far as it is known: ours may be wrong.
     shown = session.client.server_time(step.began)
     today = day_at(step.clock.time() if shown is None else shown)
@@ -44,8 +46,23 @@ def give_known(session: StepRun) -> Procedure[None]:
         _announce_end(step, entry, (entry.until - today).days)
 
 
-def _read_cases(session: StepRun) -> Procedure[Cases]:
-    ids = [*dict.fromkeys(filter(None, (ids_of(leg.inputs)["test_set_id"] for leg in session.step.all_legs)))]
+def check_given(session: LegRun, run: Run) -> Procedure[None]:
+    """Raise InputError if the test set of a run that was launched elsewhere lacks what an entry names.
+
+    Where the inputs name the test set, `give_known` did that. An entry without a leg may be about another one.
+    """
+    step, leg, id_ = session.step, session.leg, run.test_set_id
+    if step.inputs.mode != "wait" or leg.is_base or ids_of(leg.inputs)["test_set_id"] or not (id_ and leg.known):
+        return
+    cases = yield from _read_cases(session, [id_])
+    alone = len(step.legs) == 1 and not step.selected
+    lacking = [entry for entry in leg.known if (entry.leg or alone) and entry.test_case not in cases.get(id_, ())]
+    if id_ in cases and lacking:
+        raise InputError([_no_case(step, entry, [id_]) for entry in lacking])
+
+
+def _read_cases(session: StepRun, sets: Sequence[str]) -> Procedure[Cases]:
+    ids = [*dict.fromkeys(sets)]
     until = preparing(session.clock.now(), session.deadline)
     calls = (session.client.list(cases_of(id_), until=until) for id_ in ids)
     found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
@@ -76,7 +93,6 @@ def _left_to_run(inputs: Inputs, is_read: bool, is_whole: bool) -> tuple[KnownCh
     checks: dict[KnownCheck, bool] = {
         "twice": True,
         "metric": is_whole,
-        "count": not is_read,
         "case": is_whole and not (is_read or draws),
     }
     return tuple(check for check, is_left in checks.items() if is_left)
@@ -87,14 +103,20 @@ def _problems(step: Step, cases: Cases) -> Iterator[InvalidInput]:
         sets = {ids_of(leg.inputs)["test_set_id"] for leg in step.legs if entry.is_about(leg.name, leg.beginning)}
         is_read = bool(sets) and sets <= cases.keys() and (entry.leg or not step.selected)
         if is_read and not any(entry.test_case in cases[id_] for id_ in sets):
-            what = f"{KNOWN_KEY}: {entry.test_case} is no test case of test set {' or '.join(sorted(sets))}."
-            yield InvalidInput(step.file.path, f", line {entry.line}: {what}")
+            yield _no_case(step, entry, sorted(sets))
     for leg in step.legs:
+        if leg.inputs.mode == "wait" or leg.inputs.sub_sample_size:
+            continue  # only the run shows which test cases it has
         own = cases.get(ids_of(leg.inputs)["test_set_id"], frozenset())
         called = own.intersection(leg.inputs.test_case_ids or own)
         if own and (what := excess_text([entry.test_case for entry in leg.known], called)):
             where = f" in leg {one_line(step.title_of(leg))}" if leg.name else ""
             yield InvalidInput(step.file.path, f", line {leg.known[0].line}: {KNOWN_KEY}{where} {what}")
+
+
+def _no_case(step: Step, entry: KnownFailure, sets: Sequence[str]) -> InvalidInput:
+    what = f"{KNOWN_KEY}: {entry.test_case} is no test case of test set {' or '.join(sets)}."
+    return InvalidInput(step.file.path, f", line {entry.line}: {what}")
 
 
 def _announce_end(step: Step, entry: KnownFailure, days: int) -> None:
