@@ -328,3 +328,24 @@ def test_mutations_that_cannot_be_distinguished_are_error(run_step: RunStep) -> 
     assert result.outputs["reason"].startswith(
         "The run was launched with 3 mutations, but Coval lists simulations of 1"
     )
+
+
+SPENT = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 60%"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence", "planned"),
+    [
+        ({}, "1 run with 10 simulations would be launched. Nothing was.", "10"),
+        ({"test_set_id": "passing1, flaky002"}, "2 runs with 20 simulations would be launched. Nothing was.", "20"),
+        ({"test_set_id": "large001"} | SPENT, "At most 5 runs with at most 250 simulations would be launched.", "250"),
+        ({"api_key": "", "test_case_ids": "a, b"}, "1 run with 2 simulations would be launched. Nothing was.", "2"),
+        ({"api_key": ""}, "1 run of unknown size would be launched. Nothing was.", ""),
+    ],
+)
+def test_planned_simulations_are_those_of_the_sentence(
+    inputs: dict[str, str], sentence: str, planned: str, run_step: RunStep
+) -> None:
+    result, _ = run_step(mode="plan", **inputs)
+    assert sentence in result.outputs["reason"]
+    assert result.outputs["planned_simulations"] == planned

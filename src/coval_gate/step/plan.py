@@ -56,8 +56,7 @@ def plan_step(step: Step) -> Procedure[Judgement]:
         looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
     is_fine = inputs.api_key is not None and not looked.problems
     replayed = (yield from replay(step.session(), looked)) if is_fine else []
-    sizes = [leg.planned for leg in step.all_legs]
-    total = None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+    total = step.planned_simulations
     _check_limit(step, total, looked)
     groups = legs_by_thresholds(step)
     lines = [

@@ -50,10 +50,9 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
 def check_sizes(session: StepRun) -> None:
     """Log how many simulations are launched now. Raises InputError if they are more than max_simulations."""
     step, most = session.step, session.inputs.max_simulations
-    sizes = [leg.to_launch for leg in step.all_legs]
-    if None in sizes:
+    total = step.planned_simulations
+    if total is None:
         return
-    total = sum(filter(None, sizes))
     if most and total > most:
         raise InputError([InvalidInput("max_simulations", exceeded_text(step, total, most))])
     session.log(_plan_text(step, total))

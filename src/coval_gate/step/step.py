@@ -120,6 +120,12 @@ class Step:
         return self.inputs.max_simulations is not None or len(self.all_legs) > 1 or draws
 
     @property
+    def planned_simulations(self) -> int | None:
+        """How many simulations the step means to launch, without repetitions, or at the most; None if unknown."""
+        sizes = [leg.to_launch for leg in self.all_legs] if self.inputs.mode in (*LAUNCHING_MODES, "plan") else []
+        return sum(filter(None, sizes)) if sizes and None not in sizes else None
+
+    @property
     def is_re_run(self) -> bool:
         """Whether an earlier attempt may have launched runs."""
         return is_identified(self.context) and self.context.run_attempt not in ("0", "1")

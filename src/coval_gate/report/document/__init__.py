@@ -164,7 +164,6 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
     first = [leg.run_id for leg in (*legs, *bases)]
     again = [run.id for leg in (*legs, *bases) for run in leg.runs[1:]]
     run_ids = list(dict.fromkeys(filter(None, first + again)))
-    sizes = [*(leg.planned for leg in legs), *{base.name: base.planned for base in bases}.values()]
     waits_for = report.inputs.run_id.ids if report.inputs.mode == "wait" else ()
     references = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in legs), *waits_for))))[::-1]
     ranks = [()] * len(legs) if brief else places_of(legs)
@@ -186,7 +185,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         **_unreported(report, judged),
         run_ids=run_ids,
         selected=SelectedFacts(**report.selected._asdict()) if report.selected else None,
-        planned_simulations=None if None in sizes or not sizes else sum(filter(None, sizes)),
+        planned_simulations=report.planned_simulations,
         failed_simulation_ids=list(islice(failed, MOST_SIMULATIONS)),
         known_failures=len(judgement.excused),
         forbidden_simulation_ids=list(islice(forbidden, MOST_SIMULATIONS)),

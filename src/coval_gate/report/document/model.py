@@ -21,20 +21,18 @@ class LegReport(NamedTuple):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
     `name`: empty for the only leg; reports show `title` instead, unless it is empty. `ids`: the agent, persona and
-    test set that the step asked for. `planned`: the expected number of simulations of its first run. `result` and
-    `judgement` cover all runs that count, `runs` has each by itself; it is empty if the launch was refused. `standing`:
-    the run's role for later runs, if the step changed it. `dashboard_url`: the base of the runs' pages; empty if
-    unknown. `inputs`: the step's, with the leg's own values; None if the
-    step's count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent, or
-    `agent_type_is_known` is False. `names`: what Coval calls the agent, persona, test set and base agent, by the inputs
-    of their ids, as far as the key may read them.
+    test set that the step asked for. `result` and `judgement` cover all runs that count, `runs` has each by itself; it
+    is empty if the launch was refused. `standing`: the run's role for later runs, if the step changed it.
+    `dashboard_url`: the base of the runs' pages; empty if unknown. `inputs`: the step's, with the leg's own values;
+    None if the step's count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent,
+    or `agent_type_is_known` is False. `names`: what Coval calls the agent, persona, test set and base agent, by the
+    inputs of their ids, as far as the key may read them.
     """
 
     judgement: Judgement
     name: str = ""
     title: str = ""
     ids: Mapping[str, str] = MappingProxyType({})
-    planned: int | None = None
     run: Run | None = None
     result: RunResult | None = None
     details: Details = Details()
@@ -64,7 +62,8 @@ class Report(NamedTuple):
     `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
     wrong afterwards. `legs`: empty if the step had no run. `together`: all of them in one comparison, which has no run.
     `wrong`: the texts of inputs that are not valid. `history`: of mode history, which files and summary show instead.
-    `selected`: None if only_legs is empty. `attempt`: its number, unless the step is the first of its commit.
+    `selected`: None if only_legs is empty. `planned_simulations`: None if unknown. `attempt`: its number, unless the
+    step is the first of its commit.
     """
 
     judgement: Judgement
@@ -75,6 +74,7 @@ class Report(NamedTuple):
     wrong: Mapping[str, str] = MappingProxyType({})
     history: HistoryDocument | None = None
     selected: SelectedLegs | None = None
+    planned_simulations: int | None = None
     attempt: int | None = None
     began: str = ""
     seconds: float = 0.0
