@@ -108,7 +108,7 @@ def metric_for(metric_id: str) -> Metric:
 
 
 def version_ulid(metric_id: str, number: int) -> str:
-    return ulid(FOUNDED, rng("version", metric_id, *([number] if number > FIRST_VERSION else [])))
+    return ulid(FOUNDED, rng("version", metric_id, *([number] if number != FIRST_VERSION else [])))
 
 
 @dataclass(frozen=True)

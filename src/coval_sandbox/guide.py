@@ -7,7 +7,7 @@ from . import catalogue
 from .deterministic import SpeedClock
 from .faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from .github import API, BASE, TOKEN
-from .history import TAG
+from .history import DAY, TAG
 from .http import BASE as API_BASE
 from .quirks import describe_quirks
 from .scenarios import PASSING, SCENARIOS
@@ -27,8 +27,9 @@ def scenarios() -> str:
 
 
 def nights(world: World | None = None) -> str:
-    """List the earlier runs of a world; by default, of a sandbox with the default seed."""
+    """List the runs of a world's last three nights; by default, of a sandbox with the default seed."""
     records = (world or World(SpeedClock(), history=True)).nights
+    records = tuple(record for record in records if record.create_time > records[-1].create_time - 2.5 * DAY)
     width = max((len(record.plan.scenario.name) for record in records), default=0)
     ordered = sorted(records, key=lambda record: (record.request.test_set_id, record.create_time))
     lines = []

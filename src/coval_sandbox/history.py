@@ -1,7 +1,7 @@
-"""Earlier runs to compare with: runs of the last three nights, for the test sets whose scenario has them.
+"""Earlier runs to compare with: runs of the last nights, for the test sets whose scenario has them.
 
-They have tags and metadata like runs of a gate in CI. The newest one has the tag `stable`. Coval's own schedules have
-launched runs in these nights, too.
+They have tags and metadata like runs of a gate in CI. The newest one has the tag `stable`. Where there are many, a
+person accepted one, and a metric got a new version. Coval's own schedules have launched runs, too.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ from .plan import RunRecord, make_plan
 from .problems import clean_tags, parse_launch
 from .scenarios import SCENARIOS, Scenario, for_test_set
 
-NIGHTS = 3
+SCHEDULED_NIGHTS = 3
+ACCEPTED_NIGHT, OLD_VERSION_NIGHT = 12, 8  # nights ago, from 0; older runs than the second have another version
 DAY = 86_400.0  # s
 SINCE_SCHEDULED = 21_600.0  # s since the schedules launched their last runs
 TAG = "stable"  # of the last night's run
@@ -22,15 +23,15 @@ REPOSITORY = "acme/voice-agent"
 
 def nights(now: float, seed: int) -> Iterator[RunRecord]:
     """Yield the runs of all test sets, oldest first, for the catalogue's first agent and persona."""
-    for night in reversed(range(NIGHTS)):
+    for night in reversed(range(max(scenario.nights for scenario in SCENARIOS))):
         for scenario in SCENARIOS:
-            if scenario.before is not None:
+            if scenario.before is not None and night < scenario.nights:
                 yield _night(scenario, night, now - (night + 1) * DAY, seed)
 
 
 def scheduled_nights(now: float, seed: int) -> Iterator[RunRecord]:
     """Yield the runs of all schedules, oldest first."""
-    for night in reversed(range(NIGHTS)):
+    for night in reversed(range(SCHEDULED_NIGHTS)):
         for schedule in catalogue.SCHEDULES:
             for number, body in enumerate(schedule.launches()):
                 request = parse_launch(body)
@@ -58,6 +59,7 @@ def _night(scenario: Scenario, night: int, create_time: float, seed: int) -> Run
         request=request,
         plan=make_plan(earlier, request, f"{seed}/history/{night}"),
         tags=clean_tags(request.metadata.tags),
+        metric_versions={catalogue.RESOLVED.id: 0} if night > OLD_VERSION_NIGHT else {},
     )
 
 
@@ -70,7 +72,12 @@ def _body(test_set_id: str, night: int, commit: str) -> catalogue.Json:
         "test_set_id": test_set_id,
         "metadata": {
             "display_name": f"{REPOSITORY} · {commit[:7]} · Nightly regression",
-            "tags": ["nightly", *([] if night else [TAG]), key],
+            "tags": [
+                "nightly",
+                *([] if night else [TAG]),
+                *(["coval-gate/accepted"] if night == ACCEPTED_NIGHT else []),
+                key,
+            ],
             "created_by": "mona",
             "customer": {
                 "github_repository": REPOSITORY,

@@ -112,6 +112,7 @@ class Scenario:
     simulated: bool = True
     null_progress: bool = False
     before: Mapping[str, Distribution] | None = None
+    nights: int = 3
     error: str | None = None
     error_status: str | None = "SUCCESS"
 
@@ -228,6 +229,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         conversation=(1.0, 2.3),
         values=WORSE,
         before=MIXED,
+        nights=20,
     ),
     Scenario(
         "worsening",

@@ -96,6 +96,28 @@ def test_runs_that_are_the_baseline_today_have_a_mark(nights: Nights) -> None:
     assert [run.is_baseline for run in named.runs] == [True]
 
 
+def test_a_run_without_enough_data_is_no_baseline(nights: Nights) -> None:
+    """No step judged what was only launched, so it has no mark; a step would not compare with it."""
+    launch(nights, "passing", "passing")
+    nights.launch("some-failed", baseline="branch:main")
+    leg = only(history(nights, baseline="branch:main last 2"))
+    assert [run.is_baseline for run in leg.runs] == [True, True, False]
+    named = only(history(nights, baseline=f"run:{leg.runs[-1].id}"))
+    assert not any(run.is_baseline for run in named.runs)
+    unread = only(history(nights, f"GET /runs/{leg.runs[0].id} -> 404", baseline=f"run:{leg.runs[0].id}"))
+    assert not any(run.is_baseline for run in unread.runs)
+
+
+@pytest.mark.parametrize("by_target", ["true", ""], ids=["targets", "thresholds"])
+def test_a_metric_version_is_compared_with_the_last_run_that_shows_it(nights: Nights, by_target: str) -> None:
+    launch(nights, "passing", "run-failed")
+    nights.world.edits.revise(RESOLVED.id)
+    launch(nights, "empty", "passing", "passing")
+    judged = {"use_metric_targets": by_target, "thresholds": "" if by_target else "Resolved: rate(YES) >= 90%"}
+    changes = [run.changes for run in only(history(nights, **judged)).runs]
+    assert changes == [[], [], [], ["version of Resolved"], []]
+
+
 def test_what_changed_since_the_run_before_has_a_mark(nights: Nights) -> None:
     """What is no longer so after the next run is not marked again."""
     change, case = nights.world.edits.change, catalogue.test_cases("passing1", 1)[0].id

@@ -136,7 +136,8 @@ def test_each_mutation_has_rows_of_its_own() -> None:
         (("NNN", "NNN"), "✗✗", 2, False, False),
         (("NNN", "NNN", "NNN"), "✗✗✗", 3, False, True),
         (("NNN", "NNN", "NNN", "YYY", "YYY", "YYY"), "✗✗✗✓✓✓", 3, True, False),
-        (("YN", "NN", None, "NY", "YY"), "✗✗·✗✓", 3, True, True),
+        (("YN", "NN", None, "NY", "YY"), "✗✗·✗✓", 3, False, True),
+        (("YN", "NN", None, "NY", "YY", "NN"), "✗✗·✗✓✗", 4, True, True),
     ],
 )
 def test_case_has_failed_where_at_most_half_of_its_conversations_met(

@@ -246,19 +246,24 @@ def load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[
     """Return a sentence if the run lacks more than the criteria tolerate. Raises CovalError."""
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
     loaded = yield from load_run(session, with_list(run, listed))
-    if isinstance(loaded, str):
-        return loaded
-    # No step judged a run that completed after its step had timed out, so it has no mark.
+    return loaded if isinstance(loaded, str) else shortfall(loaded, criteria) or loaded
+
+
+def shortfall(loaded: BaselineRun, criteria: Criteria) -> str:
+    """Return a sentence if the run lacks more than the criteria tolerate; empty if it does not.
+
+    No step judged a run that was only launched, or that completed after its step had timed out, so it has no mark.
+    """
     result = leave_out(loaded.result, criteria.known)
     simulations = result.simulations
     failed = sum(not simulation.completed for simulation in simulations)
     if failed > criteria.max_failed.of(len(simulations)):
-        return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
+        return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {result.run_id} did not complete."
     judged = Judged(result, variants_of(result, criteria.mutations), criteria)
     gap = next(gaps(judged), None)
     if gap and gap.measure:
-        return f"In run {run.run_id}, {gap.criterion.missed(gap, gap.measure)}."
-    return loaded
+        return f"In run {result.run_id}, {gap.criterion.missed(gap, gap.measure)}."
+    return ""
 
 
 def load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:

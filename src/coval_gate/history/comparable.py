@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -158,9 +157,7 @@ class Subject(NamedTuple):
         compared = [threshold for threshold in self.criteria.thresholds if threshold.bound.reference == "baseline"]
         by_target = any(threshold.aggregate.kind.uses_targets for threshold in compared)
         named = [threshold.metric for threshold in compared if threshold.metric]
-        metrics = [metric for name in named for metric in self.result.find_metrics(name)]
-        metrics += [metric for metric in self.result.metrics if by_target and metric.target]
-        return tuple({metric.id: metric for metric in metrics}.values())
+        return tuple(_metrics_of(self.result, named, by_target=by_target))
 
 
 def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
@@ -187,24 +184,38 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
 def changes_in_turn(
     session: Session, runs: Sequence[BaselineRun], references: Iterable[str]
 ) -> Procedure[list[list[str]]]:
-    """Return in words what changed at each run, the oldest first, as far as launches recorded it.
+    """Return in words what changed at each run, the oldest first, since the last one that shows it.
 
-    `references`: the metrics whose versions matter.
+    `references`: the metrics whose versions matter, beside those with a target.
     """
     until = min(session.deadline, session.clock.now() + CHECKING_TIME)
     names = dict.fromkeys(references)
-    metrics = [[metric for name in names for metric in run.result.find_metrics(name)] for run in runs]
+    metrics = [_metrics_of(run.result, names, by_target=True) for run in runs]
     calls = (_versions(session.client, run.result, own, until) for run, own in zip(runs, metrics, strict=True))
     found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     versions = [{} if isinstance(one, CovalError) else one for one in found]
-    prints = [read_fingerprint(run.run.metadata) for run in runs]
-    changes = [list[str]()] * bool(runs)
-    for then, now in pairwise(range(len(runs))):
-        judged, _ = _other_judges(metrics[now], runs[then].result, versions[now], versions[then])
-        parts = ["test set"] * changed_test_set(prints[now], prints[then])
-        parts += ["persona"] * bool(changed_persona(prints[now], prints[then]))
-        changes.append([*parts, *(f"version of {metric.name}" for metric in metrics[now] if metric.id in judged)])
+    changes, then, judges = list[list[str]](), Fingerprint(), dict[str, tuple[str, str]]()
+    for run, own, shown in zip(runs, metrics, versions, strict=True):
+        now = read_fingerprint(run.run.metadata)
+        parts = ["test set"] * changed_test_set(now, then) + ["persona"] * bool(changed_persona(now, then))
+        cases = now if now.cases or now.all_cases else then
+        then = Fingerprint(cases.cases, cases.all_cases, now.persona or then.persona)
+        for metric in own:
+            id_, version = metric.id * metric.is_identified, shown.get(metric.id, "")
+            last_id, last_version = judges.get(metric.name, ("", ""))
+            is_other = bool(id_ and last_id and id_ != last_id)
+            if is_other or (version and last_version and version != last_version):
+                parts.append(f"version of {metric.name}")
+            judges[metric.name] = (id_ or last_id, version or last_version * (not is_other))
+        changes.append(parts)
     return changes
+
+
+def _metrics_of(result: RunResult, references: Iterable[str], *, by_target: bool) -> list[Metric]:
+    """Return the metrics with these names or ids; `by_target`: and those with a target."""
+    metrics = [metric for name in references for metric in result.find_metrics(name)]
+    metrics += [metric for metric in result.metrics if by_target and metric.target]
+    return [*{metric.id: metric for metric in metrics}.values()]
 
 
 def _distinguished(

@@ -1,6 +1,6 @@
 """Shows in mode history the newest runs of each leg side by side. It only reads: three requests a run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -18,7 +18,7 @@ from coval_gate.coval.resources import METRIC, RUN_RESOURCES
 from coval_gate.gate.judgement import Judgement, errored
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.gate.verdict import HISTORY_ONLY, OnlyRead
-from coval_gate.history.baseline import load_run, standing_runs
+from coval_gate.history.baseline import load_run, shortfall, standing_runs
 from coval_gate.history.comparable import changes_in_turn
 from coval_gate.history.search import has_tag, list_newest, source_phrase, with_list
 from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, provenance_of
@@ -79,6 +79,7 @@ def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[Le
     read = [one for one in loaded if isinstance(one, BaselineRun)]
     if not read and (errors := [one for one in loaded if isinstance(one, CovalError)]):
         raise errors[0]
+    lacking = {one.run.run_id for one in read if one.failed or shortfall(one, past.criteria)}
     names, labels = [one.metric for one in past.criteria.thresholds if one.metric], dict[str, str]()
     read = yield from _with_definitions(session, read, names)
     changes = yield from changes_in_turn(session, read, names)
@@ -88,7 +89,7 @@ def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[Le
     by_id = {one.run.run_id: one for one in read}
     changed = dict(zip(by_id, changes, strict=True))
     now = session.client.server_time(clock.now()) or clock.time()
-    standing = _standing(session, [run for run in listed if run.run_id in by_id], now)
+    standing = _standing(session, [run for run in listed if run.run_id in by_id], lacking, now)
     runs = []
     for run, one in zip(listed[::-1], loaded, strict=True):
         why = one.what if isinstance(one, CovalError) else one if isinstance(one, str) else ""
@@ -98,15 +99,20 @@ def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[Le
     return past._replace(runs=runs, read=by_id, labels=labels, has_pages=bool(urlsplit(inputs.dashboard_url).path))
 
 
-def _standing(session: LegRun, runs: Sequence[Run], now: float) -> list[str]:
-    """Return the ids of those of the runs, the newest first, with which a run launched now would be compared."""
+def _standing(session: LegRun, runs: Sequence[Run], lacking: Collection[str], now: float) -> list[str]:
+    """Return the ids of those of the runs, the newest first, with which a run launched now would be compared.
+
+    `lacking`: runs without enough data for that.
+    """
     source, context = session.inputs.baseline, session.step.context
-    if source is None or source.kind not in ("tag", "branch"):
-        return [source.name] if source else []
+    if source is None:
+        return []
+    if source.kind not in ("tag", "branch"):
+        return [run.run_id for run in runs if run.run_id == source.name and run.run_id not in lacking]
     tag = branch_tag(context, source.name) if source.kind == "branch" else source.name
     runs = [run for run in runs if tag and has_tag(run, tag)]
     candidates = standing_runs(runs, source, now, session.inputs.baseline_max_age.seconds)
-    return [run.run_id for run in candidates[: source.last]]
+    return [run.run_id for run in candidates if run.run_id not in lacking][: source.last]
 
 
 def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun | str | CovalError]]:

@@ -26,6 +26,7 @@ from coval_gate.report.wording.checks import actual_text
 NO_CASE: Final = "conversations without a test case"
 NEWEST: Final = 5  # runs; a test case that failed in most of them may be excused
 FLIPPING_SHARES: Final = (0.2, 0.9)  # shares of its conversations that meet, of a test case that flips
+FLIPPING_RUNS: Final = 5  # that show it, at least
 
 
 class LegPast(NamedTuple):
@@ -174,7 +175,7 @@ def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.Histor
         failed=sum(cell.failed for cell in shown),
         conversations=total,
         met=met,
-        is_flipping=FLIPPING_SHARES[0] <= met / total <= FLIPPING_SHARES[1],
+        is_flipping=len(shown) >= FLIPPING_RUNS and FLIPPING_SHARES[0] <= met / total <= FLIPPING_SHARES[1],
         known=next((entry.reason for entry in leg.criteria.known if entry.test_case == id_), ""),
     )
 
