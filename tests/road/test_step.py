@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from coval_gate.step.main import main
 from coval_sandbox.catalogue import LATENCY, TONE
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log
+from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from leaks import has_secret
 from road.nights import RunStep
 from road.steps import OTHERS, STEPS, THRESHOLDS
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
@@ -64,6 +67,19 @@ def test_verdict_and_its_line_of_the_log(name: str, verdict: str, said: str, run
     result, _ = run_step(**OTHERS[name])
     assert result.outputs["verdict"] == verdict
     assert said in result.log
+
+
+def test_key_that_an_answer_repeats_with_an_invisible_character_inside_is_masked_everywhere(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = World(clock.time)
+    world.scenario = replace(BY_NAME["run-failed"], error=f"The key {KEY[:9]}\u200b{KEY[9:]} is not welcome")
+    files = {"junit_path": "junit.xml", "json_path": "report.json", "html_path": "report.html", "digest_path": "a.md"}
+    result, _ = run_step(world=world, **files)
+    texts = [result.log.partition("\n")[2], result.summary, result.outputs["reason"]]
+    for text in (*texts, *((result.workspace / path).read_text(encoding="utf-8") for path in files.values())):
+        assert "is not welcome" in text
+        assert not has_secret(text.replace("\\", ""), KEY[:8])
 
 
 @pytest.mark.parametrize("name", ["launched", "gate-failed", "wrong-inputs"])

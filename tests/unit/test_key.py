@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
 from coval_gate.base.secret import Redactor, Secret
-from coval_gate.base.text import one_line
+from coval_gate.base.text import one_line, printable
 from coval_gate.base.transport import HttpSession, Server
 from coval_gate.inputs.fields import url
 from leaks import SPELLINGS, has_secret
@@ -143,6 +143,16 @@ def test_secret_that_one_line_cuts_is_redacted(filler: str) -> None:
     for shown in range(1, len(KEY)):
         line = one_line(f"x{filler * (500 - 1 - shown)}{KEY}", 50)
         assert KEY[:8] not in Redactor(KEY).redact(line), line
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\x00", "\u202e", "\x1b[1m", "\ufeff\u2060"])
+@pytest.mark.parametrize("place", [1, 8, len(KEY) - 1])
+def test_secret_with_invisible_characters_inside_is_redacted(hidden: str, place: int) -> None:
+    spelled = KEY[:place] + hidden + KEY[place:]
+    assert Redactor(KEY).redact(f"line 1\nkey {spelled}, {KEY}.") == "line 1\nkey ***, ***."
+    server = Server(root="", credential=Secret(KEY), credential_header="")
+    assert server.content_of(json.dumps({"error": spelled}).encode()) == {"error": "***"}
+    assert KEY[:8] not in printable(Redactor(KEY).redact(f"{KEY[:12]}{hidden}{KEY[12:18]}…"))
 
 
 @given(st.text())

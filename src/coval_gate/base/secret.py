@@ -4,6 +4,8 @@ import re
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
+from coval_gate.base.text import printable
+
 SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
 CUT: Final = r"( ?(?:…|\.\.\.))"  # the end of a cut text
@@ -37,6 +39,14 @@ class Redactor:
         return re.compile(rf"((?:{'|'.join(map(re.escape, self._beginnings))})[^\s…]{{0,{longest}}}?){CUT}")
 
     def redact(self, text: str) -> str:
+        """Remove invisible characters, too, if a secret has some inside: what shows the text later removes them."""
+        redacted, clean = self._redact(text), printable(text)
+        if clean == text:
+            return redacted
+        whole = self._redact(clean)
+        return whole if whole.count(MASK) > redacted.count(MASK) else redacted
+
+    def _redact(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return self._cut.sub(self._masked, text) if any(part in text for part in self._beginnings) else text

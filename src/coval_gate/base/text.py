@@ -56,7 +56,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     text = ESCAPE_SEQUENCE.sub("", text)  # a rest would split a word
-    return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "" for char in text)
+    return "\n".join(line if line.isprintable() else "".join(map(_shown, line)) for line in text.split("\n"))
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() else " " if char.isspace() else ""
 
 
 def one_line(text: object, limit: int = 500) -> str:
