@@ -56,6 +56,10 @@ def met(shown: HistoryLeg) -> dict[str, list[int | None]]:
         ("Resolved: rate(YES) >= 50%", 1, 0),
         ("Resolved: rate(NO) <= 50%", 1, 0),
         ("Resolved: count(NO) == 0", 1, 0),
+        ("Resolved: rate(YES) == 100%", 1, 0),
+        ("Resolved: rate(NO) == 0%", 1, 0),
+        ("Resolved: rate(YES) == 50%", 1, 1),
+        ("Resolved: count(YES) != 5", 1, 1),
         ("Resolved: rate(YES) >= baseline - 5pp", 1, 0),
         ("Latency: p(95) < 1.5", 1, 0),
         ("Latency: max < 1.5", 1, 0),
@@ -70,6 +74,11 @@ def met(shown: HistoryLeg) -> dict[str, list[int | None]]:
 def test_conversation_meets_what_is_about_single_conversations(threshold: str, first: int, second: int) -> None:
     """The first test case has YES and 1 s, the second NO and 2 s."""
     assert met(leg(threshold, answered("run0", "YN", CASES))) == {"a": [first], "b": [second]}
+
+
+@pytest.mark.parametrize("threshold", ["Resolved: rate(YES) == 100%", "Resolved: count(NO) == 0"])
+def test_conversations_meet_an_exact_threshold_that_the_run_meets(threshold: str) -> None:
+    assert met(leg(threshold, answered("run0", "YY", CASES))) == {"a": [1], "b": [1]}
 
 
 def test_simulation_that_did_not_complete_or_misses_its_target_is_not_met() -> None:

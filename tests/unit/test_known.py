@@ -192,6 +192,14 @@ def test_an_entry_can_go_when_its_case_passes_now_and_before(
     assert (case.simulations, case.passes) == (("now.19",), passes)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_an_entry_can_go_when_its_case_passes_in_all_runs_that_are_compared_with(runs: int) -> None:
+    baseline = baseline_of(*(answered(f"old{nth}", "Y" * 20, CASES) for nth in range(runs)))
+    thresholds = "Resolved: rate(YES) == 100%\nResolved: rate(YES) >= baseline - 5pp"
+    (case,) = judged(answered("now", "Y" * 20, CASES), thresholds, WHOLE, baseline=baseline).known
+    assert case.passes
+
+
 @pytest.mark.parametrize(
     ("known", "checks", "problem"),
     [

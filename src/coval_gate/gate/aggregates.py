@@ -90,8 +90,10 @@ class Aggregation:
         raise NotImplementedError
 
     def _wants_more(self, value: float | None) -> bool:
-        threshold = self.threshold
-        return threshold.wants_more or value is None or (threshold.operator == "==" and value < threshold.bound.number)
+        threshold, number = self.threshold, self.threshold.bound.number
+        if value is None or (threshold.is_about_none_or_all and number > 0.0):
+            return True
+        return threshold.wants_more or (threshold.operator == "==" and value < number)
 
 
 class _Share(Aggregation):

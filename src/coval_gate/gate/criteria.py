@@ -57,7 +57,9 @@ class ThresholdHolds(Criterion):
     @property
     def about_each(self) -> bool:
         kind = self.threshold.aggregate.kind
-        return kind.is_on_scale and kind.name != "avg" if kind.unit == "metric" else not kind.is_all
+        if kind.unit == "metric":
+            return kind.is_on_scale and kind.name != "avg"
+        return not kind.is_all and (self.threshold.is_about_none_or_all or self.threshold.operator not in ("==", "!="))
 
     def requirement(self, measure: Measure) -> Requirement | None:
         if self.threshold.bound.reference and measure.comparison is None:

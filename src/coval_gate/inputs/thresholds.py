@@ -163,6 +163,12 @@ class Threshold(NamedTuple):
         return self.operator in (">", ">=")
 
     @property
+    def is_about_none_or_all(self) -> bool:
+        """Whether it demands exactly that no simulation, or each, is a hit."""
+        extremes = (0.0, 1.0) if self.aggregate.is_rate else (0.0,)
+        return self.operator == "==" and not self.bound.reference and self.bound.number in extremes
+
+    @property
     def asks_for_improvement(self) -> bool:
         """Whether a value equal to the reference's is not enough, if the reference's is above 0."""
         bound = self.bound
