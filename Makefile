@@ -107,7 +107,7 @@ mutants: setup  ## change the code at random, and show the changes that no test 
 bench: setup  ## measure the figures in docs/figures.md
 	@$(BIN)/python -m bench
 
-statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they detect (twenty minutes)
+statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they detect (eleven minutes)
 	@$(BIN)/python -m bench.noise
 
 docs: setup  ## build the site into site/, with the report of a run against the sandbox, and check its links

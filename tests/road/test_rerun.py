@@ -97,6 +97,7 @@ def test_every_report_names_the_attempt_of_a_whole_new_run(run_step: RunStep) ->
     assert again.summary.startswith(f"### ❌ Failed {OF_ATTEMPT_2}: ")
     for name in PATHS.values():
         assert "2 of this commit" in (again.workspace / name).read_text(encoding="utf-8"), name
+    assert '<testsuites name="Coval Gate (attempt 2)"' in (again.workspace / PATHS["junit_path"]).read_text()
 
 
 @pytest.mark.parametrize(

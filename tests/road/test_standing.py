@@ -158,6 +158,19 @@ def test_run_that_does_not_count_gets_no_tag(scenario: str, given: dict[str, Any
     assert nights.holders() == []
 
 
+def test_run_that_no_job_of_a_branch_launched_gets_no_tag_from_a_step_on_main_that_judges_it(nights: Standing) -> None:
+    launch = {"mode": "launch", "thresholds": "", "baseline": ""}
+    on_main = nights.night("passing", **launch).outputs["run_id"]
+    of_pull_request = nights.night("passing", **launch, pull_request=True).outputs["run_id"]
+    branch = next(run for run in nights.world.runs if run.run_id == on_main).tags
+    of_both = nights.night("passing", **launch, pull_request=True).outputs["run_id"]
+    nights.tag(of_both, next(tag for tag in branch if tag.startswith("coval-gate/branch")))
+    elsewhere = nights.world.launch({**IDS, "metadata": {"tags": ["mine"]}})["run"]["run_id"]
+    for run_id, holders in ((of_pull_request, []), (of_both, []), (elsewhere, []), (on_main, [on_main])):
+        result = nights.night("passing", mode="wait", run_id=run_id, **TAGGED)
+        assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", holders)
+
+
 def test_tag_fills_once_though_lists_show_no_tags(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Standing(run_step, clock, blind_tag_filter=True, list_identity="neither")
     first = nights.night("passing", **TAGGED).outputs["run_id"]

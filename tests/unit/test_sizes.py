@@ -98,6 +98,20 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     assert len(names) == len(set(names)) > 20 * 6
 
 
+@pytest.mark.parametrize(
+    ("length", "name"),
+    [(LONGEST_MENTION, "x" * LONGEST_MENTION), (LONGEST_MENTION + 1, f"{'x' * (LONGEST_MENTION - 1)}… (1)")],
+)
+def test_property_of_junit_repeats_a_criterion_up_to_the_limit(length: int, name: str) -> None:
+    large = large_report(1, lines=1)
+    (leg,) = large.legs
+    long = ThresholdHolds(threshold=parse_thresholds("Latency: max < 1")[0]._replace(text="x" * length))
+    checks = (replace(leg.judgement.checks[-1], criterion=long),)
+    report = large._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),))
+    names = [entry.attrib["name"] for entry in ET.fromstring(junit(report)).iter("property")]
+    assert f"{name}: actual" in names
+
+
 def test_texts_for_people_count_what_they_leave_out() -> None:
     large = large_report(SIMULATIONS, lines=THRESHOLDS)
     more = f"… and {THRESHOLDS - MISSES_LISTED:,} more criteria"

@@ -12,6 +12,7 @@ from coval_gate.base.text import (
     one_line,
     plural,
     points,
+    shortened,
     shortened_at_word,
     stopwatch,
     with_unit,
@@ -62,6 +63,11 @@ def test_one_line_removes_escapes_overrides_and_surrogates() -> None:
 def test_one_line_shows_that_it_was_cut_where_most_of_it_is_not_seen(filler: str) -> None:
     assert one_line(f"x{filler * 490}a long secret", 50).replace(" ", "") == "xalongse…"
     assert one_line(f"a secret{filler * 492}", 50) == "a secret"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a" * 20, "a" * 20), ("a" * 21, "a" * 19 + "…"), ("", "")])
+def test_long_text_is_cut_to_the_limit(text: str, expected: str) -> None:
+    assert shortened(text, 20) == expected
 
 
 @pytest.mark.parametrize(

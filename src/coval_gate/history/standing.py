@@ -57,7 +57,7 @@ def take_tag(
     """Return None where enough runs have the tag, and for a run of a pull request or no branch. Raises CovalError."""
     run = yield from session.client.get_run(run_id, until=session.deadline)
     tag = source.name
-    if has_tag(run, tag) or is_marked(run, FAILED_TAG) or not branch_tag_of(run) or pull_request_of(run) is not None:
+    if has_tag(run, tag) or is_marked(run, FAILED_TAG) or not branch_tag_of(run):
         return None
     sought = Sought(
         run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(baseline_candidates(runs)) >= source.last

@@ -59,7 +59,8 @@ def render(document: Document) -> str:
 
     kinds = {"failure": Failure, "error": Error, "skipped": Skipped}
     names, properties = Counter[str](), Counter[str]()
-    suites, xml = list[TestSuite](), JUnitXml(_xml(document.step.after(GATE_NAME)))
+    attempt = f" (attempt {document.attempt})" if document.attempt else ""  # readers rarely show properties
+    suites, xml = list[TestSuite](), JUnitXml(_xml(document.step.after(GATE_NAME) + attempt))
     for name, cases, facts in _suites(document):
         # It differs between the jobs of a matrix, whose files may be merged.
         full = _distinct(f"Coval.{_xml(document.step.after(name)).replace('.', DOT)}", names)
