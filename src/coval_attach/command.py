@@ -17,7 +17,7 @@ from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
 from coval_gate.base.runtime import KILLED, USAGE_ERROR, Runtime
-from coval_gate.base.schedule import Procedure, Wait, run
+from coval_gate.base.schedule import Wait, run
 from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
@@ -70,7 +70,7 @@ def attach(runtime: Runtime, options: AttachOptions, limits: Limits = Limits()) 
         host.release()
 
 
-def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits) -> Procedure[int]:
+async def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits) -> int:
     try:
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
@@ -79,11 +79,11 @@ def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits
         session = Session(client, host, clock, runtime.randomness, inputs, times.deadline, times)
         worker = _start(session, runtime, options, limits)
         try:
-            yield from _load(session, worker, options.handler)
-            code = yield from _answer(session, worker, options.run)
-            yield from _end(worker)
+            await _load(session, worker, options.handler)
+            code = await _answer(session, worker, options.run)
+            await _end(worker)
         except (GateError, Interrupted):
-            yield from _end(worker)
+            await _end(worker)
             raise
         finally:
             client.close()
@@ -153,7 +153,7 @@ def _start(session: Session, runtime: Runtime, options: AttachOptions, limits: L
         raise RunnerError(titles.NO_PROCESS, f"The worker process could not start: {error.strerror}.") from None
 
 
-def _load(session: Session, worker: WorkerProcess, handler: str) -> Procedure[None]:
+async def _load(session: Session, worker: WorkerProcess, handler: str) -> None:
     """Raises UnusableError."""
     what, advice = "did not end within max_wait_time", ": a module must not wait for anything while it is imported"
     while session.clock.now() < session.deadline:
@@ -167,26 +167,26 @@ def _load(session: Session, worker: WorkerProcess, handler: str) -> Procedure[No
         if not is_running:
             what, advice = "ended its process", ""
             break
-        yield Wait(TICK)
+        await Wait(TICK)
     text = f"The import of {handler or SDK} {what}."
     raise UnusableError(titles.HANDLER_NOT_USABLE, text, advice=f"See {WORKER_LOG}{advice}.")
 
 
-def _answer(session: Session, worker: WorkerProcess, run_id: str) -> Procedure[int]:
+async def _answer(session: Session, worker: WorkerProcess, run_id: str) -> int:
     """Return the exit code when the run is over. Raises GateError."""
     follower = Follower(session, run_id, worker)
     try:
-        yield from follower.follow()
+        await follower.follow()
     except (GateError, Interrupted):
-        yield from _leave(session, follower, run_id)
+        await _leave(session, follower, run_id)
         raise
     session.host.log(follower.summary)
     if not follower.is_whole:
-        yield from _leave(session, follower, run_id)
+        await _leave(session, follower, run_id)
         session.host.log(f"Logs of all processes: {LOGS}")
         return INCOMPLETE
     try:  # the step that judges the run requires the tag
-        is_tagged = yield from mark(session.until(session.clock.now() + TAGGING), run_id, ATTACHED)
+        is_tagged = await mark(session.until(session.clock.now() + TAGGING), run_id, ATTACHED)
     except CovalError as error:
         raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
     if not is_tagged:
@@ -194,19 +194,19 @@ def _answer(session: Session, worker: WorkerProcess, run_id: str) -> Procedure[i
     return DONE
 
 
-def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]:
+async def _leave(session: Session, follower: Follower, run_id: str) -> None:
     """Tag the run, so that the step that waits for it stops. Do not if another command may still answer all of it."""
     if follower.has_begun:
         with suppress(CovalError):
-            yield from mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)
+            await mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)
 
 
-def _end(worker: WorkerProcess) -> Procedure[None]:
+async def _end(worker: WorkerProcess) -> None:
     """Wait a while for the worker to end. The caller kills the processes that remain."""
     worker.stop()
     waited = 0.0
     while worker.is_running and waited < worker.limits.stopping:
-        yield Wait(TICK)
+        await Wait(TICK)
         waited += TICK
 
 

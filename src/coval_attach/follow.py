@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from coval_attach.process import ANSWERED, Ending, Order, WorkerEvent, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
-from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
+from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened
 from coval_gate.ci.host import AGENT_TYPE, DIRECTORY, IGNORED
 from coval_gate.ci.workspace import Workspace
@@ -70,25 +70,25 @@ class Follower:
         self._unknown_since: float | None = None  # since when Coval has answered that there is no such run
         self._error: GateError | None = None
 
-    def follow(self) -> Procedure[None]:
+    async def follow(self) -> None:
         """Attach to every simulation, until the run and every process have ended. Raises GateError."""
         try:
-            all_or_first_error((yield from together([self._poll(), self._listen()], self._session.clock)))
+            all_or_first_error(await together([self._poll(), self._listen()], self._session.clock))
             if self._error:
                 raise self._error
             self._settle()
         finally:
             self._show(is_over=True)
 
-    def _poll(self) -> Procedure[None]:
+    async def _poll(self) -> None:
         """Poll the run until it is over. An error also ends the processes."""
         try:
-            yield from self._poll_until_over()
+            await self._poll_until_over()
         except GateError as error:
             self._error = self._error or error
         self._polled_at = self._session.clock.now()
 
-    def _poll_until_over(self) -> Procedure[None]:
+    async def _poll_until_over(self) -> None:
         client, clock, until = self._session.client, self._session.clock, self._session.deadline
         polls = 0
         while self._error is None:
@@ -101,22 +101,22 @@ class Follower:
             run = None
             if polls % POLLS_OF_RUN == 0 or not self._open:
                 # Read the run first: a simulation that begins between the two requests is then still listed.
-                run = yield from self._run()
+                run = await self._run()
                 if run is None:
-                    yield Wait(self._limits.poll)
+                    await Wait(self._limits.poll)
                     continue
-                yield from self._check_agent(run)
-            self._see((yield from client.list_simulations(self._run_id, until=until)))
+                await self._check_agent(run)
+            self._see(await client.list_simulations(self._run_id, until=until))
             if run and run.is_over:
                 return
             polls += 1
-            yield Wait(self._limits.poll)
+            await Wait(self._limits.poll)
 
-    def _run(self) -> Procedure[Run | None]:
+    async def _run(self) -> Run | None:
         """Return the run; None while Coval may not show it yet, mostly just after its launch."""
         session, limits = self._session, self._limits
         try:
-            run = yield from session.client.get_run(self._run_id, until=session.deadline)
+            run = await session.client.get_run(self._run_id, until=session.deadline)
         except NotFound:
             now = session.clock.now()
             if self._unknown_since is None:
@@ -129,7 +129,7 @@ class Follower:
         self._expected = max(run.progress.total if run.progress else 0, len(run.output_ids or ()))
         return run
 
-    def _check_agent(self, run: Run) -> Procedure[None]:
+    async def _check_agent(self, run: Run) -> None:
         """Raise AttachError if Coval itself calls the agent, by its type in the run's metadata or else in Coval."""
         if self._is_checked:
             return
@@ -138,7 +138,7 @@ class Follower:
         if not type_ and run.agent_id:
             client, until = self._session.client, self._session.clock.now() + READING_AGENT
             with suppress(CovalError):
-                type_ = (yield from client.get(AGENT, run.agent_id, until=until, once=True)).model_type
+                type_ = (await client.get(AGENT, run.agent_id, until=until, once=True)).model_type
         if type_ in CALLED_BY_COVAL:
             raise AttachError(
                 titles.NO_AGENT,
@@ -171,7 +171,7 @@ class Follower:
         followed.is_open = True
         self._worker.send(Order("attach", id_, path))
 
-    def _listen(self) -> Procedure[None]:
+    async def _listen(self) -> None:
         limits, clock = self._limits, self._session.clock
         patience = limits.over + limits.handler + 2 * limits.killing
         while True:
@@ -192,9 +192,9 @@ class Follower:
                     self._send_end(followed)
                 if not self._open or clock.now() - self._polled_at > patience:
                     break
-            yield Wait(TICK)
+            await Wait(TICK)
         while self._polled_at is None:
-            yield Wait(TICK)
+            await Wait(TICK)
 
     def _handle(self, event: WorkerEvent) -> None:
         followed = self._simulations.get(event.simulation)

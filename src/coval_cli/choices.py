@@ -11,7 +11,7 @@ from coval_cli.proposals import Proposal, guess, propose, usable
 from coval_cli.workflow import FIRST_WORKFLOW, PREVIEW_AGENT, Candidate, Choice, Starter
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import Procedure, run
+from coval_gate.base.schedule import run
 from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
 from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
@@ -173,28 +173,28 @@ def _chosen(kind: Resource[Candidate], candidates: Sequence[Candidate], answer: 
     return Choice(kind, candidates=tuple(candidates))
 
 
-def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
+async def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> LastRuns:
     """Return completed runs. Raises CovalError."""
     ids = {choice.kind.input: choice.id for choice in choices}
     if not all(ids.values()):
         return LastRuns(reason="not all ids are known")
-    listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
+    listed = await client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
     # Coval may have ignored the filter.
     completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
     results = []
     usable = [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME} and not part_of(one)]
     for one in usable[:5]:
-        whole = one if one.metrics and one.metadata else (yield from client.get_run(one.run_id, until=until))
+        whole = one if one.metrics and one.metadata else await client.get_run(one.run_id, until=until)
         if part_of(whole):
             continue
-        simulations = yield from client.list_simulations(one.run_id, until=until)
+        simulations = await client.list_simulations(one.run_id, until=until)
         results.append(RunResult(one.run_id, simulations, metrics=whole.metrics))
     if not results:
         return LastRuns(reason="Coval has no completed run of this agent, persona and test set")
-    return LastRuns(tuple(results), (yield from _definitions(client, results, until)))
+    return LastRuns(tuple(results), await _definitions(client, results, until))
 
 
-def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
+async def _definitions(client: Client, results: Sequence[RunResult], until: float) -> dict[str, MetricDefinition]:
     """Empty if the API key may not read them."""
     needed = {metric.id for result in results for metric in result.metrics}
 
@@ -202,7 +202,7 @@ def _definitions(client: Client, results: Sequence[RunResult], until: float) -> 
         return not needed <= {definition.id for definition in listed} and len(listed) < MOST_DEFINITIONS
 
     try:
-        definitions = yield from client.list(METRIC, until=until, go_on=go_on, once=True)
+        definitions = await client.list(METRIC, until=until, go_on=go_on, once=True)
     except CovalError:
         return {}
     return {definition.id: definition for definition in definitions if definition.id in needed}

@@ -142,27 +142,27 @@ def _line(finding: Finding) -> str:
     return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def _examine(client: Client, clock: Clock) -> Procedure[tuple[list[Finding], str]]:
+async def _examine(client: Client, clock: Clock) -> tuple[list[Finding], str]:
     """Raises CovalError if no call can succeed."""
-    runs = yield from _tried(clock, lambda until: client.list_runs(RunFilter(), until=until))
+    runs = await _tried(clock, lambda until: client.list_runs(RunFilter(), until=until))
     if isinstance(runs, CovalError) and _status(runs) not in SINGLE_CALL_STATUSES and not _misread(runs):
         raise runs
     listed = () if isinstance(runs, CovalError) else runs
     newest = [one for one in listed if one.status == COMPLETED] or listed
     until = clock.now() + PER_CALL
     reads = (client.get_run(one.run_id, until=until, once=True) for one in newest[:5])
-    answers = yield from together(reads, clock)
+    answers = await together(reads, clock)
     if answers and all(isinstance(one, Unavailable) and not one.misread for one in answers):
-        answers = [(yield from _tried(clock, lambda until: client.get_run(newest[0].run_id, until=until)))]
+        answers = [await _tried(clock, lambda until: client.get_run(newest[0].run_id, until=until))]
     alone = [one for one in answers if isinstance(one, Run)]
     completed = sorted((one for one in alone if one.status == COMPLETED), key=lambda one: not one.tags)
     whole = completed[0] if completed else None
     run_id = whole.run_id if whole else NO_RUN
-    simulations = yield from _tried(clock, lambda until: client.list_simulations(run_id, until=until))
+    simulations = await _tried(clock, lambda until: client.list_simulations(run_id, until=until))
 
     until = clock.now() + PER_CALL
     lists = (client.list(kind, until=until, go_on=lambda _: False, once=True) for kind, _ in OPTIONAL.values())
-    optional = dict(zip(OPTIONAL, (yield from together(lists, clock)), strict=True))
+    optional = dict(zip(OPTIONAL, await together(lists, clock), strict=True))
     is_older = client.simulations_path == "/simulations" and not isinstance(simulations, CovalError)
     permission = "simulations:read" if is_older else "simulated-conversations:read"
     needed = {"runs:read": runs, permission: simulations}
@@ -175,14 +175,14 @@ def _examine(client: Client, clock: Clock) -> Procedure[tuple[list[Finding], str
     findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", said=_advice(one)) for one in errors[:1]]
     filters = [RunFilter(tag=tag) for tag in (NO_TAG, *(whole.tags[:1] if whole else ()))]
     until = clock.now() + PER_CALL
-    yield from together([client.list_runs(one, until=until) for one in filters if one.can_be_sent], clock)
+    await together([client.list_runs(one, until=until) for one in filters if one.can_be_sent], clock)
     if not isinstance(simulations, CovalError) and (judged := [one.id for one in simulations if one.completed]):
-        yield from _tried(clock, lambda until: client.list_metric_outputs(judged[0], until=until))
+        await _tried(clock, lambda until: client.list_metric_outputs(judged[0], until=until))
     return findings, whole.run_id if whole else ""
 
 
-def _tried(clock: Clock, call: Callable[[float], Procedure[T]]) -> Procedure[T | CovalError]:
-    return (yield from together([call(clock.now() + PER_CALL)], clock))[0]
+async def _tried(clock: Clock, call: Callable[[float], Procedure[T]]) -> T | CovalError:
+    return (await together([call(clock.now() + PER_CALL)], clock))[0]
 
 
 def _status(answer: object) -> int | None:

@@ -134,7 +134,7 @@ def _look_and_launch(proof: Proof, runtime: Runtime, log: Log) -> None:
         proof.reading.append(Finding("fails", "Calls to Coval", found, said=f"{error.what} {error.advice}".strip()))
 
 
-def _launch(proof: Proof) -> Procedure[None]:
+async def _launch(proof: Proof) -> None:
     """Launch the runs; in the end, cancel those that are still active. Raises GateError, Interrupted."""
     step = proof.step
     if proof.inputs.api_key:
@@ -146,15 +146,15 @@ def _launch(proof: Proof) -> Procedure[None]:
         listed = session.client.list(
             cases_of(*proof.inputs.test_set_id), until=session.clock.now() + PER_CALL, go_on=lambda _: False
         )
-        cases = yield from _optional(session, listed)
+        cases = await _optional(session, listed)
         step.legs = _legs(proof.inputs, cases[0].id if cases else "")
-        errors = yield from _launch_all(proof, *map(session.of, step.legs))
+        errors = await _launch_all(proof, *map(session.of, step.legs))
         proof.reading.extend(Finding("limited", "A call after a launch", one.title, said=one.what) for one in errors)
     except (Exception, Interrupted) as error:  # noqa: BLE001 - raised below
         failure = error
     if isinstance(failure, Interrupted):
         step.hurry()
-    yield from clean_up(step, INTERRUPTED_STEP)
+    await clean_up(step, INTERRUPTED_STEP)
     ended = [trial.ended for trial in step.trials if trial.ended]
     session.log(*(run_cancellation_text(one) for one in ended if one.run_id))
     if any(one.outcome == "failed" for one in ended):
@@ -173,77 +173,77 @@ def _legs(inputs: Inputs, case: str) -> list[Leg]:
     return [Leg(own, name, name) for name, own in legs.items()]
 
 
-def _launch_all(proof: Proof, judged: LegRun, cancelled: LegRun, refused: LegRun) -> Procedure[list[CovalError]]:
+async def _launch_all(proof: Proof, judged: LegRun, cancelled: LegRun, refused: LegRun) -> list[CovalError]:
     """Return what went wrong after the first launch. Raises GateError if that failed."""
     clock = judged.clock
-    trial = yield from launch_trial(judged)
+    trial = await launch_trial(judged)
     proof.write()
     agent = judged.client.get(AGENT, *proof.inputs.agent_id, until=clock.now() + PER_CALL)
     results: list[object] = []
     seen = [follow_trial(judged, trial), _find(judged, trial), _optional(judged, agent)]
-    results += yield from together(seen, clock)
+    results += await together(seen, clock)
     proof.write()
-    results += yield from together([_read(judged, trial), _cancel(cancelled), _refuse(refused)], clock)
+    results += await together([_read(judged, trial), _cancel(cancelled), _refuse(refused)], clock)
     return [result for result in results if isinstance(result, CovalError)]
 
 
-def _find(session: LegRun, trial: Trial) -> Procedure[None]:
+async def _find(session: LegRun, trial: Trial) -> None:
     """Read the run by its id, then list by its ids and by its tag until both show it. A third filter matches no run."""
     until = session.clock.now() + LOOKING
-    yield from _optional(session, session.client.get_run(trial.run_id, until=until, once=True))
+    await _optional(session, session.client.get_run(trial.run_id, until=until, once=True))
     sought = [RunFilter(**trial.ids), RunFilter(tag=trial.tags.key), RunFilter(tag=NO_TAG)]
     while sought and session.clock.now() < until:
         for run_filter in [*sought]:
-            listed = yield from _optional(session, session.client.list_runs(run_filter, until=until))
+            listed = await _optional(session, session.client.list_runs(run_filter, until=until))
             if listed is None or run_filter.tag == NO_TAG or trial.run_id in {one.run_id for one in listed}:
                 sought.remove(run_filter)
-        yield Wait(LOOK_AGAIN)
+        await Wait(LOOK_AGAIN)
 
 
-def _read(session: LegRun, trial: Trial) -> Procedure[None]:
+async def _read(session: LegRun, trial: Trial) -> None:
     """Read the results until they stop changing, then metrics and a transcript. Then change the tags."""
     client, clock, deadline, simulation = session.client, session.clock, session.deadline, ""
     last, since = None, clock.now()
     while clock.now() - since < WHOLE_AFTER and clock.now() < deadline:
-        run_now = yield from client.get_run(trial.run_id, until=deadline)
-        simulations = yield from client.list_simulations(trial.run_id, until=deadline)
+        run_now = await client.get_run(trial.run_id, until=deadline)
+        simulations = await client.list_simulations(trial.run_id, until=deadline)
         simulation = simulation or next((one.id for one in simulations), "")
-        outputs = (yield from client.list_metric_outputs(simulation, until=deadline)) if simulation else ()
+        outputs = await client.list_metric_outputs(simulation, until=deadline) if simulation else ()
         if (run_now, simulations, outputs) != last:
             last, since = (run_now, simulations, outputs), clock.now()
-        yield Wait(READ_AGAIN)
+        await Wait(READ_AGAIN)
     metric_ids = [output.metric_id for output in last[2][:MOST_DEFINITIONS]] if last else []
     until = min(clock.now() + PER_CALL, deadline)
-    yield from together([client.get(METRIC, id_, until=until) for id_ in metric_ids], clock)
-    yield from _optional(session, client.get_transcript(simulation, until=until))
-    yield from mark(session, trial.run_id, FAILED_TAG, sent=trial.tags.to_send)
-    yield from _poll(session, trial.run_id, lambda one: FAILED_TAG in one.tags)
+    await together([client.get(METRIC, id_, until=until) for id_ in metric_ids], clock)
+    await _optional(session, client.get_transcript(simulation, until=until))
+    await mark(session, trial.run_id, FAILED_TAG, sent=trial.tags.to_send)
+    await _poll(session, trial.run_id, lambda one: FAILED_TAG in one.tags)
 
 
-def _cancel(session: LegRun) -> Procedure[None]:
+async def _cancel(session: LegRun) -> None:
     """Launch a run, cancel it as soon as Coval shows it, and poll it until it is over."""
-    trial = yield from launch_trial(session)
-    trial.ended = yield from cancel_trial(session, trial)
+    trial = await launch_trial(session)
+    trial.ended = await cancel_trial(session, trial)
     trial.release()
-    yield from _poll(session, trial.run_id, lambda one: one.is_over)
+    await _poll(session, trial.run_id, lambda one: one.is_over)
 
 
-def _refuse(session: LegRun) -> Procedure[None]:
+async def _refuse(session: LegRun) -> None:
     """Launch a run of an agent that does not exist. Cancel it if Coval accepts that."""
     with suppress(Rejected):
-        trial = yield from launch_trial(session)
-        trial.ended = yield from cancel_trial(session, trial)
+        trial = await launch_trial(session)
+        trial.ended = await cancel_trial(session, trial)
         trial.release()
 
 
-def _poll(session: LegRun, run_id: str, is_last: Callable[[Run], bool]) -> Procedure[None]:
+async def _poll(session: LegRun, run_id: str, is_last: Callable[[Run], bool]) -> None:
     until = session.clock.now() + LOOKING
     with suppress(NotFound):
-        while session.clock.now() < until and not is_last((yield from session.client.get_run(run_id, until=until))):
-            yield Wait(LOOK_AGAIN)
+        while session.clock.now() < until and not is_last(await session.client.get_run(run_id, until=until)):
+            await Wait(LOOK_AGAIN)
 
 
-def _optional(session: StepRun, call: Procedure[T]) -> Procedure[T | None]:
+async def _optional(session: StepRun, call: Procedure[T]) -> T | None:
     """Return the result; None if Coval refuses the call or does not respond."""
-    (result,) = yield from together([call], session.clock)
+    (result,) = await together([call], session.clock)
     return None if isinstance(result, CovalError) else result

@@ -697,9 +697,9 @@ def test_deadline_of_one_leg_neither_ends_nor_delays_a_call_of_others(coval: Cov
     assert not any(isinstance(persona, Exception) for persona in others)
     assert [*coval.calls.values()] == [4], "one of its own, and three that the others share"
 
-    def timed(client: Client, until: float) -> Procedure[float]:
+    async def timed(client: Client, until: float) -> float:
         with suppress(Unavailable):
-            yield from READS["metric"](client, until)
+            await READS["metric"](client, until)
         return clock.now()
 
     began = clock.now()
@@ -727,16 +727,16 @@ def test_nothing_of_a_run_is_shared(coval: Coval, clock: VirtualClock) -> None:
 def test_shared_call_is_given_up_with_the_last_that_waits(clock: VirtualClock) -> None:
     closed: list[str] = []
 
-    def work() -> Procedure[None]:
+    async def work() -> None:
         try:
-            yield Wait(10)
+            await Wait(10)
         finally:
             closed.append("closed")
 
     shared = SharedCall(work(), clock)
     waiting = [shared.result(), shared.result()]
     for procedure in waiting:
-        next(procedure)
+        procedure.send(None)
     waiting[0].close()
     assert closed == []
     waiting[1].close()

@@ -12,23 +12,23 @@ import pytest
 
 from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
-from coval_gate.base.schedule import BackgroundCall, Procedure, Wait, repeat, run, together
+from coval_gate.base.schedule import BackgroundCall, Wait, repeat, run, together
 from coval_gate.step.watch import EACH, FEW, LONGEST_PAUSE, Observation, expected_end, next_pause
 from support import VirtualClock
 
 MANY = 100
 
 
-def sleep_for(clock: VirtualClock, *pauses: float) -> Procedure[float]:
+async def sleep_for(clock: VirtualClock, *pauses: float) -> float:
     """Sleep, and return the time of the end."""
     for pause in pauses:
-        yield Wait(pause)
+        await Wait(pause)
     return clock.now()
 
 
-def call_in_background(work: Callable[[], int], within: float) -> Procedure[int]:
+async def call_in_background(work: Callable[[], int], within: float) -> int:
     call = BackgroundCall(work)
-    yield Wait(within, (call,))
+    await Wait(within, (call,))
     return call.result if call.ended else -1
 
 
@@ -36,9 +36,9 @@ def call_in_background(work: Callable[[], int], within: float) -> Procedure[int]
 def test_signal_closes_all_procedures(at: float, clock: VirtualClock) -> None:
     closed: list[int] = []
 
-    def guarded(number: int) -> Procedure[None]:
+    async def guarded(number: int) -> None:
         try:
-            yield Wait(100)
+            await Wait(100)
         finally:
             closed.append(number)
 
@@ -88,8 +88,8 @@ def test_wait_for_hanging_call_ends_after_its_time(clock: VirtualClock, monkeypa
 def test_repeat_pauses_as_long_as_requested_within_the_time_left(
     retry_after: float, to_the_end: bool, slept: list[float], clock: VirtualClock
 ) -> None:
-    def attempt() -> Procedure[None]:
-        yield Wait(0.25)
+    async def attempt() -> None:
+        await Wait(0.25)
         raise Unavailable("Busy", "Busy.", arrived=True, retry_after=retry_after, too_late=clock.now() > 8)
 
     repeated = repeat(

@@ -1,7 +1,7 @@
 """Runs procedures on one clock in one thread: one, or any number of them side by side.
 
-A procedure is a generator that does no waiting itself. It yields a `Wait`, for a time or for calls that go on in
-threads of their own, and is resumed once that is over. So a test can run any number of procedures on any clock.
+A procedure is a coroutine. What it awaits in the end is a `Wait`, for a time or for calls that go on in threads of
+their own, and it is resumed once that is over. So a test can run any number of procedures on any clock.
 
 Signals arrive here, and only here: `Interrupted` is raised in the procedure, where it waits. It closes those that run
 side by side, so that none of them goes on behind the back of the code that cleans up.
@@ -9,7 +9,7 @@ side by side, so that none of them goes on behind the back of the code that clea
 
 import math
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from coval_gate.base.clock import Clock, Interrupted
@@ -27,6 +27,9 @@ class Wait(NamedTuple):
     seconds: float
     calls: "tuple[BackgroundCall[Any], ...]" = ()
     events: "tuple[Occurrence, ...]" = ()
+
+    def __await__(self) -> "Generator[Wait, None, None]":
+        yield self
 
     @property
     def is_over(self) -> bool:
@@ -54,7 +57,7 @@ class Event:
         return Wait(max(0.0, seconds), events=(self._next,))
 
 
-Procedure = Generator[Wait, None, T]
+Procedure = Coroutine[Wait, None, T]
 
 
 class BackgroundCall(Generic[T]):
@@ -104,11 +107,11 @@ class BackgroundCall(Generic[T]):
                 listener.set()
 
 
-def beside(work: Callable[[], T]) -> Procedure[T]:
+async def beside(work: Callable[[], T]) -> T:
     """Work in a thread of its own, so that the step notices signals meanwhile."""
     call = BackgroundCall(work)
     while not call.ended:
-        yield Wait(math.inf, (call,))
+        await Wait(math.inf, (call,))
     return call.result
 
 
@@ -117,7 +120,7 @@ def start(work: Callable[[], object]) -> None:
     BackgroundCall(work).start(threading.Event())
 
 
-def repeat(
+async def repeat(
     attempt: Callable[[], Procedure[T]],
     transient: type[Transient] | type[Unavailable],
     *,
@@ -125,7 +128,7 @@ def repeat(
     backoff: Callable[[int], float],
     to_the_end: bool = False,
     report: Callable[[Any, float], None] = lambda *_: None,
-) -> Procedure[T]:
+) -> T:
     """Try again after the pause that the error asks for, or a longer `backoff`, which depends on the earlier tries.
 
     `left`: the time left, in seconds. If a pause would take longer, raise the error; with `to_the_end`, shorten the
@@ -136,28 +139,28 @@ def repeat(
     while True:
         is_last = left() <= CLOSE_TO_END
         try:
-            return (yield from attempt())
+            return await attempt()
         except transient as error:
             pause, room = max(error.retry_after, backoff(tries)), left()
             if is_last if to_the_end else pause >= room:
                 raise (before if before and error.too_late else error) from None
             before, pause = error, max(0.0, min(pause, room))
             report(error, pause)
-        yield Wait(pause)
+        await Wait(pause)
         tries += 1
 
 
 def run(procedure: Procedure[T], clock: Clock) -> T:
     """A signal raises Interrupted in the procedure, which may catch it and go on."""
     try:
-        wait = next(procedure)
+        wait = procedure.send(None)
         while True:
             try:
                 _pass(wait, clock)
             except Interrupted as signal:
                 wait = procedure.throw(signal)
             else:
-                wait = next(procedure)
+                wait = procedure.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -165,9 +168,9 @@ def run(procedure: Procedure[T], clock: Clock) -> T:
         procedure.close()
 
 
-def together(
+async def together(
     procedures: Iterable[Procedure[T]], clock: Clock, *, at_once: int | None = None
-) -> Procedure[list[T | CovalError]]:
+) -> list[T | CovalError]:
     """Run procedures as if each were alone. Together they take as long as the longest.
 
     Returns, in their order, what each returned, or the error of Coval's that it raised: a failure does not delay
@@ -180,7 +183,7 @@ def together(
                 task.resume_if_due()
             waits = [task for task in running if not task.result]
             if len(waits) == len(running):
-                yield _wait_of(waits, clock)
+                await _wait_of(waits, clock)
         results = [task.result[0] for task in tasks]
         if other := next(
             (one for one in results if isinstance(one, Exception) and not isinstance(one, CovalError)), None
@@ -192,7 +195,7 @@ def together(
             task.procedure.close()
 
 
-def first(procedures: Iterable[Procedure[T]], clock: Clock) -> Procedure[T]:
+async def first(procedures: Iterable[Procedure[T]], clock: Clock) -> T:
     """Run procedures beside each other until one of them ends, and give up the others. Raises what that one raises."""
     tasks = [_Task(procedure, clock) for procedure in procedures]
     try:
@@ -201,7 +204,7 @@ def first(procedures: Iterable[Procedure[T]], clock: Clock) -> Procedure[T]:
                 task.resume_if_due()
                 if task.result:
                     return all_or_first_error(task.result)[0]
-            yield _wait_of(tasks, clock)
+            await _wait_of(tasks, clock)
     finally:
         for task in tasks:
             task.procedure.close()
@@ -226,7 +229,7 @@ class _Task(Generic[T]):
         if self._clock.now() < self.due and not self.wait.is_over:
             return
         try:
-            self.wait = next(self.procedure)
+            self.wait = self.procedure.send(None)
             self.due = self._clock.now() + self.wait.seconds
         except StopIteration as end:
             self.result.append(end.value)
@@ -257,14 +260,14 @@ class SharedCall(Generic[T]):
         """None if the procedure raised nothing, or has not ended."""
         return next((result for result in self._task.result if isinstance(result, Exception)), None)
 
-    def result(self) -> Procedure[T]:
+    async def result(self) -> T:
         task, clock = self._task, self._clock
         self._waiting += 1
         try:
             while not task.result:
                 task.resume_if_due()
                 if not task.result:
-                    yield _wait_of([task], clock)
+                    await _wait_of([task], clock)
                 elif self.ended_at is None:
                     self.ended_at = clock.now()
         finally:

@@ -23,7 +23,7 @@ from urllib3.util import Url, parse_url
 
 from coval_gate import __version__
 from coval_gate.base.clock import Clock
-from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
+from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.base.secret import Secret, redactor
 from coval_gate.base.text import duration, json_in
 
@@ -291,9 +291,9 @@ class Transport:
             request.headers[server.credential_header] = server.credential_prefix + server.credential.reveal()
         return request
 
-    def send(self, request: Request, *, until: float) -> Procedure[Response]:
+    async def send(self, request: Request, *, until: float) -> Response:
         """Wait until `until` or a timeout of the server. Raises NetworkError without a usable response."""
-        response = yield from Exchange(self, request, until).response()
+        response = await Exchange(self, request, until).response()
         if (date := response.date) is not None:
             # On its way, a response loses time: the latest of these is closest to the server's time.
             zero = date - self.clock.now()
@@ -318,7 +318,7 @@ class Exchange:
         self._open_for = open_for
         self._call: BackgroundCall[Response] | None = None
 
-    def response(self) -> Procedure[Response]:
+    async def response(self) -> Response:
         """Raises NetworkError without a usable response.
 
         A socket timeout does not limit the total time (a server may send its headers byte by byte, and a DNS lookup has
@@ -331,7 +331,7 @@ class Exchange:
         pooled = transport.take_session(self.request)
         times = (min(timeouts.connect, within), max(within, self._open_for))
         self._call = call = BackgroundCall(partial(self._send, pooled, times))
-        yield Wait(within, (call,))
+        await Wait(within, (call,))
         if call.ended:
             transport.give_back(pooled)
         return self._read(call, within)
@@ -342,13 +342,13 @@ class Exchange:
         call = self._call
         return call if call and call.started and not call.ended else None
 
-    def late_response(self, within: float) -> Procedure[Response]:
+    async def late_response(self, within: float) -> Response:
         """Wait again for the response to a sent request, for up to `within` seconds. Raises as `response`."""
         call = self._call
         if call is None or not call.started:
             raise NetworkError("was not sent.", arrived=False)
         if within and not call.ended:
-            yield Wait(within, (call,))
+            await Wait(within, (call,))
         return self._read(call, within)
 
     def _read(self, call: BackgroundCall[Response], within: float) -> Response:

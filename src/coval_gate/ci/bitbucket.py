@@ -15,7 +15,6 @@ from urllib.parse import quote
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import quoted
 from coval_gate.base.transport import NetworkError, Request, Response, Server, Timeouts, Transport
@@ -69,42 +68,42 @@ class InsightsReport(Page):
         """Return False for a step that evaluated nothing: its report would be pending for ever."""
         return state != "skipped"
 
-    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
+    async def show(self, text: PageText, context: Context, *, until: float) -> None:  # noqa: ARG002
         """A problem before the verdict is raised only then, so that it shows once."""
         try:
             if self._problem:
                 raise self._problem
-            yield from self._show(text, min(until, self._clock.now() + REPORT_TIMEOUT))
+            await self._show(text, min(until, self._clock.now() + REPORT_TIMEOUT))
         except HostError as error:
             if text.state != IN_PROGRESS:
                 raise
             self._problem = error
 
-    def _show(self, text: PageText, until: float) -> Procedure[None]:
+    async def _show(self, text: PageText, until: float) -> None:
         if not text.sha:
             raise HostError(titles.NO_BITBUCKET_REPORT, "The tested commit is unknown.", forbidden=True)
         id_ = self.made or text.name
         sha, id_in_path = quote(text.sha, safe=""), quote(id_, safe="")
         path = f"/2.0/repositories/{self._repository}/commit/{sha}/reports/{id_in_path}"
         if not self.made:  # what an earlier attempt reported; its annotations would stay beside the new ones
-            yield from self._send("DELETE", path, until)
-        yield from self._send("PUT", path, until, json=report_body(text))
+            await self._send("DELETE", path, until)
+        await self._send("PUT", path, until, json=report_body(text))
         self.made, self.certain = id_, True  # there is one of each id, whatever became of earlier calls
         annotations = [
             annotation_body(annotation, f"{id_}-{number}") for number, annotation in enumerate(text.annotations, 1)
         ]
         if annotations:
             try:
-                yield from self._send("POST", f"{path}/annotations", until, json=annotations)
+                await self._send("POST", f"{path}/annotations", until, json=annotations)
             except HostError as error:
                 self._host.log(f"The report in Bitbucket lacks its annotations: {error.what}")
 
-    def _send(self, verb: str, path: str, until: float, json: Any = None) -> Procedure[None]:
+    async def _send(self, verb: str, path: str, until: float, json: Any = None) -> None:
         """Try each proxy until one can be reached. Raises HostError unless it is done, or deletes."""
         call = f"{verb} {path}"
         while self._proxies and self._clock.now() < until:
             try:
-                response = yield from self._proxies[0].send(Request(verb, path, json=json), until=until)
+                response = await self._proxies[0].send(Request(verb, path, json=json), until=until)
             except NetworkError as error:
                 if error.arrived:
                     raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} {error.what}", advice=LEFT_TO_POST) from None

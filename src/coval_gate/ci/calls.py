@@ -99,7 +99,7 @@ class Operation(NamedTuple):
             backoff=lambda tries: BACKOFFS[min(tries, len(BACKOFFS) - 1)],
         )
 
-    def list(
+    async def list(
         self,
         path: str,
         matches: Callable[[Payload], bool] = lambda _: True,
@@ -108,7 +108,7 @@ class Operation(NamedTuple):
         most: int | None = None,
         exists: bool = False,
         **query: str,
-    ) -> Procedure[list[Payload]]:
+    ) -> list[Payload]:
         """Return at most the first `most`. `under`: the key of the list in an object. `exists`: as in `send`.
 
         Any page may be short, or empty: GitLab cuts pages before it hides what the token may not read.
@@ -116,7 +116,7 @@ class Operation(NamedTuple):
         selected: list[Payload] = []
         for page in range(1, self.service.most_pages + 1):
             page_query = {"per_page": str(ENTRIES_A_PAGE), **query, "page": str(page)}
-            payload = yield from self.send("GET", path, query=page_query, exists=exists)
+            payload = await self.send("GET", path, query=page_query, exists=exists)
             entries = payload.get(under) if under else payload.data
             entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
             selected += (item for item in (payload._replace(data=entry) for entry in entries) if matches(item))
@@ -125,7 +125,7 @@ class Operation(NamedTuple):
         what = f"GET {path} has more than {self.service.most_pages} pages."
         raise HostError(titles.UNEXPECTED_RESPONSE, what, advice=self.service.address)
 
-    def send(
+    async def send(
         self,
         verb: str,
         path: str,
@@ -133,13 +133,13 @@ class Operation(NamedTuple):
         query: dict[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         exists: bool = False,
-    ) -> Procedure[Payload]:
+    ) -> Payload:
         """Raises Transient if another attempt may help. `exists`: a 404 does not mean a missing permission."""
         service, call = self.service, f"{verb} {path}"
         if self.clock.now() > self.until:
             raise Transient(service.too_late, f"{call} {TOO_LATE}", advice=service.left, too_late=True)
         try:
-            response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
+            response = await self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
             kind = Transient if error.cause == "transient" else HostError
             raise kind(service.unavailable, f"{call} {error.what}", advice=service.address) from None
@@ -188,8 +188,8 @@ class HostApi:
     def text_at(self, path: str, *keys: str, permission: str, until: float) -> Procedure[str]:
         operation = self.operation(permission, until)
 
-        def attempt() -> Procedure[str]:
-            return (yield from operation.send("GET", path)).text(*keys)
+        async def attempt() -> str:
+            return (await operation.send("GET", path)).text(*keys)
 
         return operation.repeat(attempt)
 
@@ -250,16 +250,14 @@ class ApiPage(Page, Generic[Api]):
         """Whether a later step may have judged the run that this step, as it ends, was to report as not judged."""
         return self._inputs.mode == "launch" and not self.certain
 
-    def locate(self, context: Context, *, until: float) -> Procedure[Context]:
+    async def locate(self, context: Context, *, until: float) -> Context:
         """Add the pull request's head, if only its number is known."""
         if not context.pull_request:
             return context
-        return context._replace(
-            sha=(yield from self._api().head_of(context.pull_request, until=until)), sha_is_known=True
-        )
+        return context._replace(sha=await self._api().head_of(context.pull_request, until=until), sha_is_known=True)
 
-    def _comment_on(self, number: int, text: PageText, context: Context, until: float) -> Procedure[None]:
-        head = yield from self._api().head_of(number, until=until)
+    async def _comment_on(self, number: int, text: PageText, context: Context, until: float) -> None:
+        head = await self._api().head_of(number, until=until)
         name = f"{context.web.change} {context.web.mark}{number}"
         if context.sha_is_known and head != context.sha:
             self._host.log(f"{name.capitalize()} has a newer commit, {head[:7]}, so its comment is not updated.")
@@ -267,6 +265,6 @@ class ApiPage(Page, Generic[Api]):
         # A passing verdict replaces a comment about a failure, even with on_failure.
         create = self._inputs.comment == "always" or not text.passes
         before = self.url
-        self.url = yield from self.write(number, text, create=create, until=until)
+        self.url = await self.write(number, text, create=create, until=until)
         if self.url not in ("", before):  # an update follows the verdict, which is the log's last line
             self._host.log(f"Commented on {name}: {self.url}")

@@ -100,20 +100,20 @@ class GitHub(HostApi):
         """Return the open pull request at `sha`. The workflow_run event does not name one from a fork."""
         operation = self.operation("pull-requests: read", until)
 
-        def attempt() -> Procedure[int | None]:
+        async def attempt() -> int | None:
             pulls = f"{self.path}/pulls"
-            matches = yield from operation.list(
+            matches = await operation.list(
                 pulls, lambda pull: pull.text("head", "sha") == sha, most=1, state="open", head=f"{owner}:{branch}"
             )
             return matches[0].number("number") if matches else None
 
         return operation.repeat(attempt)
 
-    def find_author(self, operation: Operation) -> "Procedure[Author]":
+    async def find_author(self, operation: Operation) -> "Author":
         """Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:
-                payload = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
+                payload = await operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
                 login = payload.text("data", "viewer", "login").casefold()
             except Transient:
                 raise
@@ -151,7 +151,7 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
 class CommitStatus(ApiPage[GitHub]):
     """The newest status counts, so setting it twice is harmless."""
 
-    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
+    async def show(self, text: PageText, context: Context, *, until: float) -> None:  # noqa: ARG002
         github = self._api()
         operation = github.operation("statuses: write", until)
         status = {
@@ -162,20 +162,20 @@ class CommitStatus(ApiPage[GitHub]):
         }
         body = {name: value for name, value in status.items() if value}
 
-        def attempt() -> Procedure[None]:
-            if self._may_be_judged and (yield from self._is_judged(operation, text)):
+        async def attempt() -> None:
+            if self._may_be_judged and await self._is_judged(operation, text):
                 return
             path = f"{github.path}/statuses/{quote(text.sha, safe='')}"
-            payload = yield from operation.send("POST", path, body=body, exists=bool(self.made))
+            payload = await operation.send("POST", path, body=body, exists=bool(self.made))
             payload.text("state")
 
-        yield from operation.repeat(attempt)
+        await operation.repeat(attempt)
         self.made = "true"
 
-    def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
+    async def _is_judged(self, operation: Operation, text: PageText) -> bool:
         """Return whether the newest status of this name has a verdict on the same run."""
         path = f"{self._api().path}/commits/{quote(text.sha, safe='')}/statuses"
-        newest = yield from operation.list(path, lambda status: status.get("context") == text.name, most=1)
+        newest = await operation.list(path, lambda status: status.get("context") == text.name, most=1)
         return any(one.get("state") != "pending" and one.get("target_url") == text.link for one in newest)
 
 
@@ -199,7 +199,7 @@ class CheckRun(ApiPage[GitHub]):
         """Return False for a step that evaluated nothing: GitHub's own "skipped" would satisfy a required check."""
         return state != "skipped"
 
-    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
+    async def show(self, text: PageText, context: Context, *, until: float) -> None:
         """Update check run `made`; without an id, update those in progress with a reference of `text`, or create one.
 
         Another job or attempt may have created one. If this page is not `certain`, or a response was lost, an earlier
@@ -223,11 +223,11 @@ class CheckRun(ApiPage[GitHub]):
         search = is_new and (self._inputs.mode == "wait" or context.run_attempt != "1")
         tried, creations = not was_certain, 0
 
-        def attempt() -> Procedure[int]:
+        async def attempt() -> int:
             nonlocal tried, creations
             targets = [] if id_ is None else [id_]
             if tried or search:
-                check_runs = yield from _find(operation, repository, text, stem, exists=id_ is not None)
+                check_runs = await _find(operation, repository, text, stem, exists=id_ is not None)
                 running = [
                     check_run.number("id") for check_run in check_runs if check_run.get("status") != CHECK_COMPLETED
                 ]
@@ -244,17 +244,17 @@ class CheckRun(ApiPage[GitHub]):
             if not targets:
                 creations += 1
                 named = {"name": text.name, "head_sha": text.sha, **body}
-                created = yield from operation.send("POST", f"{repository}/check-runs", body=named)
+                created = await operation.send("POST", f"{repository}/check-runs", body=named)
                 return created.number("id")
             for target in targets:
                 path = f"{repository}/check-runs/{target}"
-                updated = yield from operation.send("PATCH", path, body=body, exists=True)
+                updated = await operation.send("PATCH", path, body=body, exists=True)
                 updated.number("id")
             return max(targets)
 
         self.certain = was_certain and id_ is not None
         try:
-            self.made = str((yield from operation.repeat(attempt)))
+            self.made = str(await operation.repeat(attempt))
         except HostError as error:
             if error.forbidden:
                 self._forbidden, self.certain = True, was_certain
@@ -263,33 +263,33 @@ class CheckRun(ApiPage[GitHub]):
 
 
 class Comment(ApiPage[GitHub]):
-    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
+    async def show(self, text: PageText, context: Context, *, until: float) -> None:
         number = context.pull_request
         if number is None and context.head:
-            number = yield from self._api().find_pull_request(*context.head, context.sha, until=until)
+            number = await self._api().find_pull_request(*context.head, context.sha, until=until)
         if number is None:
             self._host.log(f"Skipping comment: no open pull request has commit {context.sha[:7]} as its head.")
             return
-        yield from self._comment_on(number, text, context, until)
+        await self._comment_on(number, text, context, until)
 
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
         github = self._api()
         operation = github.operation("pull-requests: write", until)
         comments = f"{github.path}/issues/{number}/comments"
 
-        def attempt() -> Procedure[str]:
-            author = yield from github.find_author(operation)
-            listed = yield from operation.list(
+        async def attempt() -> str:
+            author = await github.find_author(operation)
+            listed = await operation.list(
                 comments, lambda comment: begins_with(comment, text.name) and author.wrote(comment), most=1
             )
             comment = next(iter(listed), None)
             if comment is None:
                 if not create:
                     return ""
-                comment = yield from operation.send("POST", comments, body={"body": text.summary})
+                comment = await operation.send("POST", comments, body={"body": text.summary})
             elif comment.get("body") != text.summary:
                 path = f"{github.path}/issues/comments/{comment.number('id')}"
-                comment = yield from operation.send("PATCH", path, body={"body": text.summary}, exists=True)
+                comment = await operation.send("PATCH", path, body={"body": text.summary}, exists=True)
             return comment.text("html_url")
 
         return operation.repeat(attempt)
@@ -307,9 +307,7 @@ def conclusion_of(text: PageText) -> str:
     return CONCLUSIONS.get(text.outcome, "failure")
 
 
-def _find(
-    operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool
-) -> Procedure[list[Payload]]:
+async def _find(operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool) -> list[Payload]:
     """The name alone does not prove that the gate created a check run: it needs a reference of `text`.
 
     If none has the name, return those of another job, whose names begin with `stem`.
@@ -323,9 +321,9 @@ def _find(
         return has_reference and (name == stem or (name.startswith(f"{stem} (") and name.endswith(")")))
 
     path = f"{repository}/commits/{quote(text.sha, safe='')}/check-runs"
-    check_runs = yield from operation.list(
+    check_runs = await operation.list(
         path, is_own, under="check_runs", exists=exists, check_name=text.name, filter="all", per_page=CHECK_RUNS_A_PAGE
     )
     if check_runs or stem in ("", text.name):
         return check_runs
-    return (yield from operation.list(path, is_launch, under="check_runs", filter="all", per_page=CHECK_RUNS_A_PAGE))
+    return await operation.list(path, is_launch, under="check_runs", filter="all", per_page=CHECK_RUNS_A_PAGE)

@@ -230,7 +230,7 @@ class PipelineStatus(ApiPage[GitLab]):
 
     _forbidden = False
 
-    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
+    async def show(self, text: PageText, context: Context, *, until: float) -> None:  # noqa: ARG002
         if self._forbidden:  # GitLab refused it when the step announced the run
             return
         operation = self._api().operation("Developer, or Maintainer where the branch is protected", until)
@@ -243,46 +243,44 @@ class PipelineStatus(ApiPage[GitLab]):
         body = {name: value for name, value in status.items() if value}
         path = f"{self._api().project}/statuses/{quote(text.sha, safe='')}"
 
-        def attempt() -> Procedure[None]:
-            if self._may_be_judged and (yield from self._is_judged(operation, text)):
+        async def attempt() -> None:
+            if self._may_be_judged and await self._is_judged(operation, text):
                 return
-            pipeline = yield from self._pipeline(operation, text)
+            pipeline = await self._pipeline(operation, text)
             try:
-                yield from operation.send(
-                    "POST", path, body={**body, **({"pipeline_id": pipeline} if pipeline else {})}
-                )
+                await operation.send("POST", path, body={**body, **({"pipeline_id": pipeline} if pipeline else {})})
             except Refused as refused:
                 self._forbidden = refused.forbidden
                 if refused.status != 400:
                     raise
-                statuses = yield from self._statuses(operation, text)
+                statuses = await self._statuses(operation, text)
                 own = (status for status in statuses if pipeline in (None, status.get("pipeline_id")))
                 if next((status.get("status") for status in own), "") != body["state"]:
                     raise
 
-        yield from operation.repeat(attempt)
+        await operation.repeat(attempt)
         self.made, self.certain = "true", True  # there is one of each name, whatever became of earlier calls
 
-    def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
+    async def _is_judged(self, operation: Operation, text: PageText) -> bool:
         """Return whether the newest status of this name has a verdict on the same run."""
-        statuses = yield from self._statuses(operation, text)
+        statuses = await self._statuses(operation, text)
         return any(
             one.get("status") not in GITLAB_UNDECIDED and one.get("target_url") == text.link for one in statuses[:1]
         )
 
-    def _pipeline(self, operation: Operation, text: PageText) -> Procedure[int | None]:
+    async def _pipeline(self, operation: Operation, text: PageText) -> int | None:
         """Return the job's own pipeline or, for another commit, the one whose status an earlier job left undecided."""
         gitlab = self._api()
         if text.sha == gitlab.pipeline_sha and gitlab.pipeline_id:
             return gitlab.pipeline_id
-        statuses = yield from self._statuses(operation, text)
+        statuses = await self._statuses(operation, text)
         undecided = (status for status in statuses if status.get("status") in GITLAB_UNDECIDED)
         return next((status.number("pipeline_id") for status in undecided), None)
 
-    def _statuses(self, operation: Operation, text: PageText) -> Procedure[list[Payload]]:
+    async def _statuses(self, operation: Operation, text: PageText) -> list[Payload]:
         """Return those of this name, newest first."""
         path = f"{self._api().project}/repository/commits/{quote(text.sha, safe='')}/statuses"
-        statuses = yield from operation.list(path, name=text.name)
+        statuses = await operation.list(path, name=text.name)
         named = (status for status in statuses if status.get("name") == text.name)
         return sorted(named, key=lambda status: status.number("id"), reverse=True)
 
@@ -290,18 +288,18 @@ class PipelineStatus(ApiPage[GitLab]):
 class Note(ApiPage[GitLab]):
     """Its marker identifies it, not its author: a project's access token is another user after each rotation."""
 
-    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
+    async def show(self, text: PageText, context: Context, *, until: float) -> None:
         if context.pull_request:
-            yield from self._comment_on(context.pull_request, text, context, until)
+            await self._comment_on(context.pull_request, text, context, until)
 
-    def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
+    async def write(self, number: int, text: PageText, *, create: bool, until: float) -> str:
         """A note that the token may not change was written with another token."""
         operation = self._api().operation("Reporter", until)
         notes = f"{self._api().merge_request(number)}/notes"
         body = without_commands(text.summary)
 
-        def attempt() -> Procedure[int]:
-            listed = yield from operation.list(notes, sort="asc", order_by="created_at")
+        async def attempt() -> int:
+            listed = await operation.list(notes, sort="asc", order_by="created_at")
             for note in listed:
                 if not begins_with(note, text.name):
                     continue
@@ -309,7 +307,7 @@ class Note(ApiPage[GitLab]):
                 if str(note.get("body")).strip() == body.strip():
                     return id_
                 try:
-                    yield from operation.send("PUT", f"{notes}/{id_}", body={"body": body})
+                    await operation.send("PUT", f"{notes}/{id_}", body={"body": body})
                 except Refused as refused:
                     if not refused.forbidden:
                         raise
@@ -317,9 +315,9 @@ class Note(ApiPage[GitLab]):
                     return id_
             if not create:
                 return 0
-            return (yield from operation.send("POST", notes, body={"body": body})).number("id")
+            return (await operation.send("POST", notes, body={"body": body})).number("id")
 
-        id_ = yield from operation.repeat(attempt)
+        id_ = await operation.repeat(attempt)
         return (
             f"{self._context.server_url}/{self._context.repository}/-/merge_requests/{number}#note_{id_}" if id_ else ""
         )

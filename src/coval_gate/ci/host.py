@@ -256,9 +256,8 @@ class Page:
     def takes(self, state: str) -> bool:
         return self.on_commit or state != IN_PROGRESS
 
-    def locate(self, context: Context, *, until: float) -> Procedure[Context]:  # noqa: ARG002
+    async def locate(self, context: Context, *, until: float) -> Context:  # noqa: ARG002
         """Add the tested commit, if the host can find it. Raises HostError."""
-        yield from ()
         return context
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:

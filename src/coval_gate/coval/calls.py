@@ -74,7 +74,7 @@ class Calls:
     def server_time(self, moment: float) -> float | None:
         return self._transport.server_time(moment)
 
-    def _entries(
+    async def _entries(
         self,
         kind: Resource[T],
         until: float,
@@ -83,7 +83,7 @@ class Calls:
         page_size: int = 100,  # of most lists; the maximum of the API
         once: bool = False,
         shared: bool = False,
-    ) -> Procedure[tuple[T, ...]]:
+    ) -> tuple[T, ...]:
         """Stop when `go_on` returns False for the entries so far. Pages shrink after one that is too large.
 
         `shared`: legs share each page.
@@ -97,7 +97,7 @@ class Calls:
             self._check_time(request, until)
             reader = kind.read if shared else None
             try:
-                page, token = yield from self._fetch(request, parse, until, once=once, shared_as=reader)
+                page, token = await self._fetch(request, parse, until, once=once, shared_as=reader)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -127,8 +127,8 @@ class Calls:
         if shared_as is not None:
             return self._shared_fetch(request, parse, shared_as, until, once=once)
 
-        def attempt() -> Procedure[T]:
-            return self._parsed(request, (yield from self._send(request, until)), parse)
+        async def attempt() -> T:
+            return self._parsed(request, await self._send(request, until), parse)
 
         if once:
             return attempt()
@@ -151,21 +151,21 @@ class Calls:
             problem.misread = str(error)
             raise self._noted(request, problem) from None
 
-    def _send(self, request: Request, until: float) -> Procedure[Response]:
+    async def _send(self, request: Request, until: float) -> Response:
         """Send a request once. Raises CovalError unless it succeeds."""
         sent = self._clock.now()
         try:
-            response = yield from self._completed(request, self._transport.send(request, until=until))
+            response = await self._completed(request, self._transport.send(request, until=until))
         except CovalError as error:
             raise self._noted(request, error) from None
         self._failures.pop(str(request), None)
         self._response_time = self._clock.now() - sent
         return response
 
-    def _completed(self, request: Request, response: Procedure[Response]) -> Procedure[Response]:
+    async def _completed(self, request: Request, response: Procedure[Response]) -> Response:
         """Raises CovalError unless the request succeeds."""
         try:
-            received = yield from response
+            received = await response
         except NetworkError as error:
             raise (self._too_late(request) if error.cause == "deadline" else network_problem(request, error)) from None
         if self._record:

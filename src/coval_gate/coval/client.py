@@ -177,12 +177,12 @@ class Client(Calls):
         """
         request = Request("POST", "/runs", json=wanted.body)
 
-        def attempt() -> Procedure[Run]:
+        async def attempt() -> Run:
             exchange = Exchange(self._transport, request, until, open_for=LAUNCH_OPEN)
             launch = Launch(exchange, partial(self._launched, request))
             sent(launch)
             try:
-                return (yield from launch.response())
+                return await launch.response()
             except (Unavailable, Rejected) as error:
                 if isinstance(error, Unavailable):
                     self._noted(request, error)
@@ -190,28 +190,28 @@ class Client(Calls):
 
         return self._retry_launch(attempt, until)
 
-    def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
-        return self._parsed(request, (yield from self._completed(request, response)), READ_LAUNCHED)
+    async def _launched(self, request: Request, response: Procedure[Response]) -> Run:
+        return self._parsed(request, await self._completed(request, response), READ_LAUNCHED)
 
-    def get(self, kind: Resource[T_named], id_: str, *, until: float, once: bool = False) -> Procedure[T_named]:
+    async def get(self, kind: Resource[T_named], id_: str, *, until: float, once: bool = False) -> T_named:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
         request, parse = _reading(kind, id_)
         self.shown.setdefault((kind.key, id_), None)
         self._check_time(request, until)
-        resource = yield from self._fetch(request, parse, until, once=once, shared_as=kind.read)
+        resource = await self._fetch(request, parse, until, once=once, shared_as=kind.read)
         self.shown[kind.key, id_] = resource
         return resource
 
-    def list(
+    async def list(
         self,
         kind: Resource[T_named],
         *,
         until: float,
         go_on: Callable[[Sequence[T_named]], bool] = lambda _: True,
         once: bool = False,
-    ) -> Procedure[tuple[T_named, ...]]:
+    ) -> tuple[T_named, ...]:
         """Stop when `go_on` returns False for all resources so far. Otherwise as `get`."""
-        listed = yield from self._entries(kind, until, go_on=go_on, once=once, shared=True)
+        listed = await self._entries(kind, until, go_on=go_on, once=once, shared=True)
         self.shown.update({(kind.key, resource.id): resource for resource in listed})
         return tuple({resource.id: resource for resource in listed}.values())
 
@@ -223,29 +223,29 @@ class Client(Calls):
         request, parse = _reading(RUN, run_id)
         return self._fetch(request._replace(body_limit=RUN_LIMIT), parse, until, once=once)
 
-    def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
+    async def delete_run(self, run_id: str, *, until: float) -> None:
         """Cancel an unfinished run; delete a finished one. Raises Rejected (NotFound for a 404) or Unavailable.
 
         Do not retry after a lost response, because the run may be finished by then.
         """
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
-        response = yield from self._send(request, until)
+        response = await self._send(request, until)
         # A proxy's page is not a success.
         self._parsed(request, response._replace(content={}) if response.is_empty else response, parse_object)
 
-    def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[None]:
+    async def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> None:
         """Replace all tags, without a retry. Raises Rejected (NotFound for a 404) or Unavailable."""
         path = f"/runs/{quote(run_id, safe='')}"
         request = Request("PATCH", path, json={"tags": list(tags)}, body_limit=RUN_LIMIT)
-        self._parsed(request, (yield from self._send(request, until)), parse_object)
+        self._parsed(request, await self._send(request, until), parse_object)
 
-    def list_runs(
+    async def list_runs(
         self,
         run_filter: RunFilter,
         *,
         until: float,
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
-    ) -> Procedure[tuple[Run, ...]]:
+    ) -> tuple[Run, ...]:
         """Return MOST_RUNS of the newest, and as many again while `go_on` returns True for all runs so far."""
         order = ("order_by", "-create_time")
         kind = RUN._replace(query=(*((("filter", str(run_filter)),) if any(run_filter) else ()), order))
@@ -254,16 +254,16 @@ class Client(Calls):
         def reads_on(listed: Sequence[Run]) -> bool:
             return len(listed) % MOST_RUNS > 0 or go_on(listed)
 
-        runs = yield from self._entries(kind, until, go_on=reads_on, page_size=MOST_RUNS)
+        runs = await self._entries(kind, until, go_on=reads_on, page_size=MOST_RUNS)
         return tuple({run.run_id: run for run in runs}.values())  # new runs shift the pages
 
-    def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[Run, ...]]:
+    async def list_scheduled_runs(self, schedule_id: str, *, until: float) -> tuple[Run, ...]:
         """Return the newest 500 runs, in any order."""
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
-        runs, _ = yield from self._fetch(request, READ_SCHEDULED, until)
+        runs, _ = await self._fetch(request, READ_SCHEDULED, until)
         return tuple(runs)
 
-    def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
+    async def list_simulations(self, run_id: str, *, until: float) -> tuple[Simulation, ...]:
         """Return every simulation, oldest first.
 
         Coval moved the list from /simulations to /conversations/simulated, with a separate permission. Use the one that
@@ -271,7 +271,7 @@ class Client(Calls):
         """
         path = self._simulation_path
         try:
-            listed = yield from self._entries(simulations_of(run_id, path), until, page_size=PAGE_SIZE)
+            listed = await self._entries(simulations_of(run_id, path), until, page_size=PAGE_SIZE)
         except Rejected as error:
             if path == LEGACY:
                 error.advice = SIMULATIONS_ADVICE
@@ -279,7 +279,7 @@ class Client(Calls):
                 raise
             self._simulation_path = LEGACY
             try:
-                return (yield from self.list_simulations(run_id, until=until))
+                return await self.list_simulations(run_id, until=until)
             except Rejected as older_error:
                 if error.status != 403 or older_error.status != 404:
                     raise
@@ -298,9 +298,9 @@ class Client(Calls):
         """Where `list_simulations` last found them."""
         return self._simulation_path
 
-    def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
+    async def list_metric_outputs(self, simulation_id: str, *, until: float) -> tuple[MetricOutput, ...]:
         """Return the newest output of each metric."""
-        return newest((yield from self._entries(outputs_of(simulation_id, self._simulation_path), until)))
+        return newest(await self._entries(outputs_of(simulation_id, self._simulation_path), until))
 
 
 def _reading(kind: Resource[T], id_: str) -> tuple[Request, Callable[[object], T]]:

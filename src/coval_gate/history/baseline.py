@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
-from coval_gate.base.schedule import Procedure, Wait, together
+from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import folded, in_words, plural, within_letters
 from coval_gate.base.times import COLLECTING, LOOKING_UP
 from coval_gate.coval.client import Session
@@ -50,9 +50,9 @@ SHORT_TAG: Final = 5  # letters of a tag in which two wrong ones make another wo
 SPARE: Final = 20  # runs that are tried in place of incomplete ones
 
 
-def baseline_of(
+async def baseline_of(
     session: Session, source: BaselineSource, subject: Subject, *, over_since: float | None
-) -> Procedure[Baseline]:
+) -> Baseline:
     """Find the baseline of a run. `over_since`: when a poll first showed that the run is over.
 
     A run that completed just before the deadline gets COLLECTING. Without a response by then, there is no baseline.
@@ -63,18 +63,18 @@ def baseline_of(
     now = session.clock.now()
     until = max(min(session.deadline, now + LOOKING_UP), (now if over_since is None else over_since) + COLLECTING)
     if source.kind == "run":
-        until = yield from _end_of_named(session, source.name, until=until)
+        until = await _end_of_named(session, source.name, until=until)
     session = session.until(until)
     try:
         if source.kind == "run":
-            runs = yield from _load_named(session, source, run)
+            runs = await _load_named(session, source, run)
         else:
-            runs = yield from _load_newest(session, source, subject)
+            runs = await _load_newest(session, source, subject)
     except CovalError as error:
         return Baseline(source=source, missing=_unreadable(error))
     except _NoBaseline as reason:
         return Baseline(source=source, missing=reason.missing)
-    runs = yield from distinguish(session, runs, subject)
+    runs = await distinguish(session, runs, subject)
     acceptable = run.run_id if source.kind != "run" and branch_tag_of(run) else ""
     return Baseline(source=source, runs=runs, fewer_than_asked=source.last - len(runs), acceptable=acceptable)
 
@@ -85,13 +85,13 @@ class _NoBaseline(Exception):
         self.missing = missing
 
 
-def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[float]:
+async def _end_of_named(session: Session, run_id: str, *, until: float) -> float:
     """Return until when the search may last. A poll that fails ends the waiting: the search shows why."""
     client, clock, deadline = session.client, session.clock, session.deadline
     patience, is_logged = until - clock.now(), False
     while clock.now() < deadline:
         try:
-            run = yield from client.get_run(run_id, until=until)
+            run = await client.get_run(run_id, until=until)
         except CovalError:
             break
         if run.is_over:
@@ -99,25 +99,25 @@ def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[f
         if not is_logged:
             session.log(f"Waiting for the baseline: run {run_id} is {run.status}.")
             is_logged = True
-        yield Wait(max(0.0, min(WATCHING, deadline - clock.now())))
+        await Wait(max(0.0, min(WATCHING, deadline - clock.now())))
         until = max(until, min(deadline, clock.now() + patience))
     return until
 
 
-def _load_named(session: Session, source: BaselineSource, judged: Run) -> Procedure[tuple[BaselineRun, ...]]:
+async def _load_named(session: Session, source: BaselineSource, judged: Run) -> tuple[BaselineRun, ...]:
     """Use the run whatever its age, agent, persona and test set. Raises CovalError, _NoBaseline."""
     run_id = source.name
     if run_id == judged.run_id:
         raise _NoBaseline(NotFoundReason(kind="itself", run_id=run_id))
     try:
-        run = yield from session.client.get_run(run_id, until=session.deadline)
+        run = await session.client.get_run(run_id, until=session.deadline)
         if run.status != COMPLETED:
             kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
             raise _NoBaseline(NotFoundReason(kind=kind, run_id=run_id, status=run.status))
         if part := part_of(run):
             text = f"Run {run_id} is {PART_USES[part]}."
             raise _NoBaseline(NotFoundReason(kind="unreadable", run_id=run_id, text=text))
-        loaded = yield from load_run(session, run)
+        loaded = await load_run(session, run)
     except NotFound:
         raise _NoBaseline(NotFoundReason(kind="gone", run_id=run_id)) from None
     if isinstance(loaded, str):
@@ -125,7 +125,7 @@ def _load_named(session: Session, source: BaselineSource, judged: Run) -> Proced
     return (loaded,)
 
 
-def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+async def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> tuple[BaselineRun, ...]:
     """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
     created = subject.run.created
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
@@ -146,7 +146,7 @@ def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> 
         fits=rules.may_count,
         enough=lambda runs: len(rules.candidates(runs)) >= source.last,
     )
-    found = yield from search(session, sought)
+    found = await search(session, sought)
     candidates = rules.candidates(found.runs)[: source.last + SPARE]
     loaded: list[BaselineRun] = []
     failures: list[CovalError | str] = []
@@ -154,7 +154,7 @@ def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> 
         lacking = source.last - len(loaded)
         batch, candidates = candidates[:lacking], candidates[lacking:]
         calls = [load_listed(session, run, subject.criteria) for run in batch]
-        for result in (yield from together(calls, session.clock)):
+        for result in await together(calls, session.clock):
             match result:
                 case BaselineRun() if not result.failed:
                     loaded.append(result)
@@ -242,10 +242,10 @@ def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
+async def load_listed(session: Session, listed: Run, criteria: Criteria) -> BaselineRun | str:
     """Return a sentence if the run lacks more than the criteria tolerate. Raises CovalError."""
-    run = yield from session.client.get_run(listed.run_id, until=session.deadline)
-    loaded = yield from load_run(session, with_list(run, listed))
+    run = await session.client.get_run(listed.run_id, until=session.deadline)
+    loaded = await load_run(session, with_list(run, listed))
     return loaded if isinstance(loaded, str) else shortfall(loaded, criteria) or loaded
 
 
@@ -266,9 +266,9 @@ def shortfall(loaded: BaselineRun, criteria: Criteria) -> str:
     return ""
 
 
-def load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:
+async def load_run(session: Session, run: Run) -> BaselineRun | str:
     """Return a sentence if the result is incomplete. Raises CovalError."""
-    simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+    simulations = await session.client.list_simulations(run.run_id, until=session.deadline)
     listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())
     if not simulations:
         return f"Coval lists no simulation of run {run.run_id}."

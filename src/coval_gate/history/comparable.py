@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Client, Session
 from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult, moment_of
@@ -160,11 +160,11 @@ class Subject(NamedTuple):
         return tuple(_metrics_of(self.result, named, by_target=by_target))
 
 
-def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+async def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> tuple[BaselineRun, ...]:
     """Return the runs with their differences from the subject, as far as Coval shows them."""
 
-    def change_times() -> Procedure[dict[str, str]]:  # of test cases, by their ids
-        cases = yield from session.client.list(cases_of(subject.ids["test_set_id"]), until=until)
+    async def change_times() -> dict[str, str]:  # of test cases, by their ids
+        cases = await session.client.list(cases_of(subject.ids["test_set_id"]), until=until)
         return {case.id: case.update_time for case in cases}
 
     until = min(session.deadline, session.clock.now() + CHECKING_TIME)
@@ -172,7 +172,7 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     calls = [_versions(session.client, result, subject.metrics, until) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
         calls.append(change_times())
-    found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    found = await together(calls, session.clock, at_once=MOST_AT_ONCE)
     read = [{} if isinstance(one, CovalError) else one for one in found]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
@@ -181,9 +181,7 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     )
 
 
-def changes_in_turn(
-    session: Session, runs: Sequence[BaselineRun], references: Iterable[str]
-) -> Procedure[list[list[str]]]:
+async def changes_in_turn(session: Session, runs: Sequence[BaselineRun], references: Iterable[str]) -> list[list[str]]:
     """Return in words what changed at each run, the oldest first, since the last one that shows it.
 
     `references`: the metrics whose versions matter, beside those with a target.
@@ -192,7 +190,7 @@ def changes_in_turn(
     names = dict.fromkeys(references)
     metrics = [_metrics_of(run.result, names, by_target=True) for run in runs]
     calls = (_versions(session.client, run.result, own, until) for run, own in zip(runs, metrics, strict=True))
-    found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    found = await together(calls, session.clock, at_once=MOST_AT_ONCE)
     versions = [{} if isinstance(one, CovalError) else one for one in found]
     changes, then, judges = list[list[str]](), Fingerprint(), dict[str, tuple[str, str]]()
     for run, own, shown in zip(runs, metrics, versions, strict=True):
@@ -269,7 +267,7 @@ def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> 
     return frozenset(changed), unsure
 
 
-def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], until: float) -> Procedure[dict[str, str]]:
+async def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], until: float) -> dict[str, str]:
     """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
     compared = [
         same for metric in metrics for same in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
@@ -278,7 +276,7 @@ def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], unti
     if not (compared and completed):
         return {}
     judged = max(completed, key=lambda simulation_id: sum(simulation_id in metric.values for metric in compared))
-    outputs = yield from client.list_metric_outputs(judged, until=until)
+    outputs = await client.list_metric_outputs(judged, until=until)
     return {output.metric_id: output.version for output in outputs if output.version}
 
 

@@ -101,14 +101,14 @@ class Found(NamedTuple):
     is_whole: bool = True
 
 
-def search(session: Session, sought: Sought) -> Procedure[Found]:
+async def search(session: Session, sought: Sought) -> Found:
     """Raises Rejected if Coval refuses each way to ask, Unavailable if there is no response by the deadline."""
     refused: list[Rejected] = []
     seen: dict[str, Run] = {}
     found = Found()
     for run_filter in sought.filters:
         try:
-            listed = yield from session.client.list_runs(
+            listed = await session.client.list_runs(
                 run_filter,
                 until=session.deadline,
                 go_on=lambda runs: _reads_on(sought, runs),
@@ -117,7 +117,7 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
             refused.append(error)
             continue
         seen = {run.run_id: run for run in listed} | seen
-        alone, unread = yield from _read_alone(session, sought, seen)
+        alone, unread = await _read_alone(session, sought, seen)
         seen |= alone
         is_whole = len(listed) < MOST_SEARCHED and (not unread or sought.is_satisfied(alone.values()))
         runs = _newest_first(seen.values())
@@ -140,9 +140,7 @@ def _reads_on(sought: Sought, listed: Sequence[Run]) -> bool:
     return (listed[-1].created or math.inf) >= sought.since
 
 
-def _read_alone(
-    session: Session, sought: Sought, seen: Mapping[str, Run]
-) -> Procedure[tuple[dict[str, Run], set[str]]]:
+async def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> tuple[dict[str, Run], set[str]]:
     """Read the newest runs alone that may be sought, if the list shows no tags, or not what those found are.
 
     Return these, with what the list showed, and the ids of those for which there was no need or no room.
@@ -162,7 +160,7 @@ def _read_alone(
     while doubtful and not sought.is_satisfied(run for run in whole.values() if run.created != doubtful[0].created):
         batch, doubtful = doubtful[:READS_AT_ONCE], doubtful[READS_AT_ONCE:]
         calls = (session.client.get_run(run.run_id, until=session.deadline) for run in batch)
-        for listed, read in zip(batch, (yield from together(calls, session.clock)), strict=True):
+        for listed, read in zip(batch, await together(calls, session.clock), strict=True):
             if isinstance(read, Unavailable):
                 raise read
             whole[listed.run_id] = listed if isinstance(read, CovalError) else with_list(read, listed)
@@ -188,7 +186,7 @@ def may_have_ids(run: Run, ids: Mapping[str, str]) -> bool:
     return all(own in ("", ids.get(name) or own) for name, own in run.ids.items())
 
 
-def find_newest(session: Session, source: RunSource, context: Context) -> Procedure[Run]:
+async def find_newest(session: Session, source: RunSource, context: Context) -> Run:
     """Return the newest run with the ids of the inputs, whatever its status. Raises GateError if none counts."""
     began = session.clock.now()
     session = session.within(LOOKING_UP)
@@ -197,7 +195,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         by_schedule = source.kind == "schedule"
         searching = _scheduled(session, source, began) if by_schedule else list_newest(session, source, context)
         try:
-            found = yield from searching
+            found = await searching
         except CovalError as error:
             what, advice = f"Could not look up run_id {source}: {error.what}", error.advice
             if isinstance(error, NotFound) and error.by_coval:
@@ -207,7 +205,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         pause = pauses.pop(0) if pauses else PAUSES[-1] if is_fresh else None
         if found.runs or pause is None or session.clock.now() + pause >= session.deadline:
             break
-        yield Wait(pause)
+        await Wait(pause)
     if found.hidden:  # then no run shows its tags, so none was found
         raise GateError(
             titles.RUN_UNCLEAR,
@@ -271,10 +269,10 @@ def list_newest(session: Session, source: RunSource, context: Context) -> Proced
     return search(session, sought)
 
 
-def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[Found]:
+async def _scheduled(session: Session, source: RunSource, began: float) -> Found:
     """A run that was new when the search `began` may not be found yet, and is hidden then. Raises GateError."""
     ids = ids_of(session.inputs)
-    listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
+    listed = await session.client.list_scheduled_runs(source.name, until=session.deadline)
     newest_first = sorted(listed, key=lambda run: run.created or math.inf, reverse=True)
     runs: list[Run] = []
     newest = 0.0
@@ -282,7 +280,7 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
         if entry.created and entry.created < newest:
             break
         try:
-            run = yield from session.client.get_run(entry.run_id, until=session.deadline)
+            run = await session.client.get_run(entry.run_id, until=session.deadline)
         except NotFound as error:
             if not error.by_coval:
                 raise

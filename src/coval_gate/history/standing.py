@@ -51,26 +51,24 @@ class Standing(NamedTuple):
     accepted: bool = False
 
 
-def take_tag(
-    session: Session, run_id: str, source: BaselineSource, *, sent: Sequence[str]
-) -> Procedure[Standing | None]:
+async def take_tag(session: Session, run_id: str, source: BaselineSource, *, sent: Sequence[str]) -> Standing | None:
     """Return None where enough runs have the tag, and for a run of a pull request or no branch. Raises CovalError."""
-    run = yield from session.client.get_run(run_id, until=session.deadline)
+    run = await session.client.get_run(run_id, until=session.deadline)
     tag = source.name
     if has_tag(run, tag) or is_marked(run, FAILED_TAG) or not branch_tag_of(run):
         return None
     sought = Sought(
         run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(baseline_candidates(runs)) >= source.last
     )
-    found = yield from search(session, sought)
+    found = await search(session, sought)
     holders = baseline_candidates(found.runs)
     if len(holders) >= source.last or not found.is_whole:
         return None
-    yield from retag(session, run.run_id, partial(changed_tags, add=(tag,), sent=sent))
+    await retag(session, run.run_id, partial(changed_tags, add=(tag,), sent=sent))
     return Standing(run_id=run.run_id, tag=tag, runs=len(holders) + 1, wanted=source.last)
 
 
-def accept(
+async def accept(
     session: Session,
     run_id: str,
     source: BaselineSource,
@@ -78,7 +76,7 @@ def accept(
     accepted: Collection[str],
     *,
     sent: Sequence[str],
-) -> Procedure[Standing]:
+) -> Standing:
     """Start comparisons with a run: of its branch, or as the only run with a tag. Raises CovalError.
 
     `accepted`: the ids of all runs that the step accepts, which leave each other alone.
@@ -96,19 +94,19 @@ def accept(
             why = f"no CI job launched it for {source if branch else 'a branch'}."
         raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
 
-    run = yield from retag(session, run_id, change)
-    yield from _untag_others(session, run, branch or source.name, ACCEPTED_TAG if branch else source.name, accepted)
+    run = await retag(session, run_id, change)
+    await _untag_others(session, run, branch or source.name, ACCEPTED_TAG if branch else source.name, accepted)
     return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
 
 
-def _untag_others(session: Session, run: Run, tag: str, removed: str, accepted: Collection[str]) -> Procedure[None]:
+async def _untag_others(session: Session, run: Run, tag: str, removed: str, accepted: Collection[str]) -> None:
     """Remove the tag `removed` from all other runs like this one that have the `tag`. Raises CovalError."""
-    holders = (yield from search(session, Sought(run.ids, tag, since=0.0, parts=True))).runs
+    holders = (await search(session, Sought(run.ids, tag, since=0.0, parts=True))).runs
     others = [
         other.run_id for other in holders if has_tag(other, removed) and other.run_id not in (run.run_id, *accepted)
     ]
     changes = (retag(session, run_id, partial(changed_tags, remove=(removed,))) for run_id in others)
-    for run_id, result in zip(others, (yield from together(changes, session.clock, at_once=MOST_AT_ONCE)), strict=True):
+    for run_id, result in zip(others, await together(changes, session.clock, at_once=MOST_AT_ONCE), strict=True):
         if isinstance(result, CovalError) and not isinstance(result, NotFound):
             raise CovalError(
                 titles.NOT_ACCEPTED,
@@ -144,10 +142,10 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
     def left() -> float:
         return until - session.clock.now()
 
-    def attempt() -> Procedure[Run]:
+    async def attempt() -> Run:
         may_set = left() > CLOSE_TO_END
         for is_set in (False, True):
-            run = yield from client.get_run(run_id, until=until, once=True)
+            run = await client.get_run(run_id, until=until, once=True)
             tags = change(run)
             if tags == run.tags:
                 return run
@@ -155,7 +153,7 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
                 what = "was not sent: there was no time left."
                 raise unavailable(f"PATCH /runs/{run_id}", what, arrived=False, too_late=True)
             if not is_set:
-                yield from client.set_tags(run_id, tags, until=until)
+                await client.set_tags(run_id, tags, until=until)
         raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
 
     return repeat(
@@ -168,7 +166,7 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
     )
 
 
-def mark(session: Session, run_id: str, name: str, *, sent: Sequence[str] = ()) -> Procedure[bool]:
+async def mark(session: Session, run_id: str, name: str, *, sent: Sequence[str] = ()) -> bool:
     """Give a run that is over a mark, and return whether it has it now. Raises CovalError.
 
     A run that shows neither tags nor our metadata gets none: tags that Coval hides would be lost.
@@ -180,7 +178,7 @@ def mark(session: Session, run_id: str, name: str, *, sent: Sequence[str] = ()) 
         has_tags = bool(tags_of(run) or sent)
         return changed_tags(run, add=(name,), sent=sent) if has_tags else run.tags
 
-    yield from retag(session, run_id, change)
+    await retag(session, run_id, change)
     return has_tags
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import Procedure, beside, first
+from coval_gate.base.schedule import beside, first
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
@@ -25,7 +25,7 @@ from coval_gate.step.step import LegRun
 from coval_gate.step.watch import follow_trial
 
 
-def run_base(session: LegRun, base: Base) -> Procedure[None]:
+async def run_base(session: LegRun, base: Base) -> None:
     """Run the base, the session's leg, as long as a leg needs it. Errors become outcomes. Raises Interrupted."""
     step = session.step
     tested = [leg for leg in step.legs if leg.base is base]
@@ -38,18 +38,18 @@ def run_base(session: LegRun, base: Base) -> Procedure[None]:
         number = len(base.outcomes)
         return number < base.wanted and any(len(leg.trials) > number and leg.trials[number].run_id for leg in tested)
 
-    def until_unneeded() -> Procedure[None]:
+    async def until_unneeded() -> None:
         while is_needed():
-            yield step.changed.wait()
+            await step.changed.wait()
 
     while is_needed():
         if not is_due():
-            yield step.changed.wait()
+            await step.changed.wait()
             continue
         outcome: Outcome | GateError | None
         try:
             # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_once(session, len(base.outcomes)), until_unneeded()), session.clock)
+            outcome = await first((_run_once(session, len(base.outcomes)), until_unneeded()), session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             outcome = error
@@ -57,42 +57,40 @@ def run_base(session: LegRun, base: Base) -> Procedure[None]:
             base.outcomes.append(outcome)
             step.changed.happen()
         if isinstance(outcome, Completed):
-            yield from _log_checks_of_base(session, outcome)
-    yield from end_runs(session, verdict_of_base(step, base))
+            await _log_checks_of_base(session, outcome)
+    await end_runs(session, verdict_of_base(step, base))
 
 
-def _run_once(session: LegRun, number: int) -> Procedure[Outcome]:
-    return (yield from follow_trial(session, (yield from ensure_trial(session, number))))
+async def _run_once(session: LegRun, number: int) -> Outcome:
+    return await follow_trial(session, await ensure_trial(session, number))
 
 
-def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
+async def _log_checks_of_base(session: LegRun, outcome: Completed) -> None:
     """Log the checks that compare with nothing. They only inform."""
     with suppress(GateError):
         criteria = session.criteria
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
-        judgement = yield from beside(partial(judge_outcome, outcome, replace(criteria, thresholds=absolute)))
-        findings = yield from beside(partial(findings_of, judgement))
+        judgement = await beside(partial(judge_outcome, outcome, replace(criteria, thresholds=absolute)))
+        findings = await beside(partial(findings_of, judgement))
         session.log("By itself, which decides nothing:", *check_lines(*listed(findings, {})))
 
 
-def find_base_run(session: LegRun, base: Base, number: int) -> Procedure[Baseline]:
+async def find_base_run(session: LegRun, base: Base, number: int) -> Baseline:
     """Wait for the base's run with that number, which the leg's is compared with."""
     step = session.step
     step.want(base, number)
     while len(base.outcomes) <= number and not base.is_done:
-        yield step.changed.wait()
+        await step.changed.wait()
     source = BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
     trial = base.trials[number] if number < len(base.trials) else Trial()
     outcome = base.outcomes[number] if number < len(base.outcomes) else None
-    missing = yield from _why_no_base(session.of(base), trial, outcome)
+    missing = await _why_no_base(session.of(base), trial, outcome)
     if missing or trial.run is None or not isinstance(outcome, Completed):
         return Baseline(source=source, missing=missing)
     return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
 
 
-def _why_no_base(
-    session: LegRun, trial: Trial, outcome: Outcome | GateError | None
-) -> Procedure[NotFoundReason | None]:
+async def _why_no_base(session: LegRun, trial: Trial, outcome: Outcome | GateError | None) -> NotFoundReason | None:
     """Return why a run of the base cannot be compared with. The session is the base's."""
     status = trial.run.status if trial.run else ""
     match outcome:
@@ -106,7 +104,7 @@ def _why_no_base(
             # Its values decide nothing.
             criteria = replace(session.criteria, confidence=None)
             judging = partial(judge_outcome, outcome, criteria, attached=trial.attached)
-            missed = (yield from beside(judging)).missed
+            missed = (await beside(judging)).missed
             why = next((check_reason(check) for check in missed if not check.criterion.by_values), "")
             return NotFoundReason(kind="unusable", run_id=trial.run_id, text=why) if why else None
     return NotFoundReason("not_completed", trial.run_id, status=status)

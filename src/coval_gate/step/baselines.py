@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, InputError, NotFound, RunnerError, Unavailable
-from coval_gate.base.schedule import Procedure, together
+from coval_gate.base.schedule import together
 from coval_gate.base.text import in_words, most_similar, one_line
 from coval_gate.base.times import ACCEPTING, MARKING
 from coval_gate.ci.host import Context
@@ -73,23 +73,23 @@ def acceptance_problems(context: Context) -> list[InvalidInput]:
     return [InvalidInput("accept", f"must be false here: {why}")]
 
 
-def check_baseline(session: LegRun) -> Procedure[None]:
+async def check_baseline(session: LegRun) -> None:
     """Raises InputError for a named run that can be no baseline."""
     source = session.inputs.baseline
     if source is None or source.kind == "base":
         return
     try:
         if source.kind == "run":
-            yield from _check_named(session, source.name)
+            await _check_named(session, source.name)
         else:
-            yield from _check_listed(session, source)
+            await _check_listed(session, source)
     except CovalError as error:
         session.log(f"Could not look up the baseline before the launch: {error.what}")
 
 
-def _check_named(session: Session, run_id: str) -> Procedure[None]:
+async def _check_named(session: Session, run_id: str) -> None:
     try:
-        run = yield from session.client.get_run(run_id, until=session.deadline, once=True)
+        run = await session.client.get_run(run_id, until=session.deadline, once=True)
     except NotFound as error:
         if not error.by_coval:
             raise
@@ -107,13 +107,13 @@ def _check_named(session: Session, run_id: str) -> Procedure[None]:
         )
 
 
-def _check_listed(session: LegRun, source: BaselineSource) -> Procedure[None]:
+async def _check_listed(session: LegRun, source: BaselineSource) -> None:
     """Warn if no run has the tag or is from the branch, as far as lists show. Raises CovalError, InputError."""
     tag = branch_tag(session.step.context, source.name) if source.kind == "branch" else source.name
     if not tag:
         return
     sought = Sought(ids_of(session.inputs), tag, COMPLETED, fits=lambda run: pull_request_of(run) is None, enough=bool)
-    found = yield from search(session, sought)
+    found = await search(session, sought)
     if found.runs or found.hidden:
         return
     if source.kind == "tag":
@@ -131,10 +131,10 @@ def _check_listed(session: LegRun, source: BaselineSource) -> Procedure[None]:
         session.warn(f"{none}; {kind} that runs have: {in_words(names, most=5)}." if names else f"{none}.")
 
 
-def note_fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+async def note_fingerprint(session: LegRun, request: LaunchRequest) -> Mapping[str, Any]:
     listing = session.client.list(cases_of(request.test_set_id), until=session.deadline)
     reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
-    cases, persona = yield from together([listing, reading_persona], session.clock)
+    cases, persona = await together([listing, reading_persona], session.clock)
     own = [*chain.from_iterable(session.leg.slices)] or request.test_case_ids  # those of the slices after it, too
     read = {"test cases": cases, "persona": persona}
     unread = {what: result for what, result in read.items() if isinstance(result, CovalError)}
@@ -164,7 +164,7 @@ def owe_mark(step: Step, trial: Trial, judgement: Judgement) -> None:
         trial.settle(Duty.MARK)
 
 
-def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
+async def settle_standing(step: Step, judgement: Judgement) -> Judgement:
     """Return the step's judgement, or the error of a run that could not be accepted. Raises Interrupted."""
     judged = [(leg, leg.judgement) for leg in step.legs if leg.judgement]
     for leg, own in judged:
@@ -181,17 +181,17 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         for trial in leg.trials:
             owe_mark(step, trial, own)
     owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if Duty.MARK in trial.duties]
-    yield from _mark(step, owing)
+    await _mark(step, owing)
     works = [_settle(step, leg, own) for leg, own in judged]
     judgements = [judgement]
-    for (leg, _), result in zip(judged, (yield from together(works, step.clock)), strict=True):
+    for (leg, _), result in zip(judged, await together(works, step.clock), strict=True):
         if isinstance(result, CovalError):
             leg.error = errored(result)
             judgements.append(leg.error)
     return gravest(judgements)
 
 
-def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
+async def _settle(step: Step, leg: Leg, judgement: Judgement) -> None:
     """Accept the leg's first run, or give it the tag of the baseline. Raises CovalError if it is not accepted."""
     source, trial = leg.inputs.baseline, leg.first
     session, context = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING), step.context
@@ -201,14 +201,14 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
     has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
     if leg.inputs.accept and has_all:
         accepted = [other.first.run_id for other in step.legs if other.trials]
-        leg.standing = yield from accept(session, trial.run_id, source, step.context, accepted, sent=trial.sent_tags)
+        leg.standing = await accept(session, trial.run_id, source, step.context, accepted, sent=trial.sent_tags)
     elif leg.inputs.accept and trial.run_id:
         if judgement.passes_gate:
             raise CovalError(titles.NOT_ACCEPTED, not_accepted_text(trial.run_id))
         session.warn(not_accepted_text(trial.run_id))
     elif has_all:
         try:
-            leg.standing = yield from take_tag(session, trial.run_id, source, sent=trial.sent_tags)
+            leg.standing = await take_tag(session, trial.run_id, source, sent=trial.sent_tags)
         except CovalError as error:
             what = f"Run {one_line(trial.run_id)} could not get the tag {source.name}: {error.what}"
             session.warn("\n".join(filter(None, (what, _warning_advice(error)))))
@@ -216,10 +216,10 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
         session.log(f"Run {leg.standing.run_id}: {standing_text(leg.standing)}")
 
 
-def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
+async def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> None:
     """Warn once of failures. The post step retries transient ones."""
     marks = (mark(_session_of(step, leg), trial.run_id, FAILED_TAG, sent=trial.sent_tags) for leg, trial in owing)
-    results = yield from together(marks, step.clock)
+    results = await together(marks, step.clock)
     problems: dict[str, CovalError] = {}
     for (leg, trial), result in zip(owing, results, strict=True):
         if isinstance(result, CovalError):

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Wait, all_or_first_error, together
 from coval_gate.base.text import duration, in_words
 from coval_gate.coval.client import FRESH_TIME, Session
 from coval_gate.coval.errors import unavailable
@@ -35,7 +35,7 @@ Unknown = Literal["unknown"]
 UNKNOWN_EFFECT: Final[Unknown] = "unknown"  # whether a launch had an effect
 
 
-def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
+async def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Cancellation:
     """Cancel a run unless it is over; one that Coval does not have is over. Raises CovalError.
 
     `fresh_until`: Coval may not know the run before that time on the clock.
@@ -47,13 +47,13 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
     while True:
         try:
             polled_at = clock.now()
-            run = yield from client.get_run(run_id, until=until, once=True)
+            run = await client.get_run(run_id, until=until, once=True)
             if run.is_over:
                 return _cancellation(run, by_us=sent and run.status in AFTER_CANCELLING)
             if clock.now() - polled_at > MAX_POLL_AGE:
                 raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
             sent = True
-            yield from client.delete_run(run_id, until=until)
+            await client.delete_run(run_id, until=until)
             return _cancellation(run, by_us=True)
         except NotFound:
             if sent:
@@ -67,7 +67,7 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
                 raise
             pause = max(pause, error.retry_after)
             report_retry(error, min(pause, until - clock.now()))
-        yield Wait(max(0.0, min(pause, until - clock.now())))
+        await Wait(max(0.0, min(pause, until - clock.now())))
         pause = min(LONGEST_CANCEL_PAUSE, pause * 2)
 
 
@@ -75,9 +75,9 @@ def _cancellation(run: Run, *, by_us: bool) -> Cancellation:
     return Cancellation(outcome="cancelled" if by_us else "over", run_id=run.run_id, status=run.status)
 
 
-def find_launched(
+async def find_launched(
     session: Session, trial: Trial, *, settling: float = math.inf, since: Callable[[], float] = lambda: 0.0
-) -> Procedure[Run | None]:
+) -> Run | None:
     """Find the run of a launch. Return None if the launch certainly had no effect. Raises LaunchUncertain.
 
     It had none if the connection has been closed for `settling` seconds, and Coval lists no run that was created after
@@ -90,12 +90,12 @@ def find_launched(
     pause = FIRST_CANCEL_PAUSE
     outcome: Found | LaunchUncertain | None = None
     while True:
-        late = yield from _late_response(trial, within)
+        late = await _late_response(trial, within)
         if not isinstance(late, str):
             return late
         within, open_calls, began_search = 0.0, trial.open_calls, clock.now()
         patience = min(until, began_search + SEARCH_TIME) if open_calls else until
-        searched = yield from _search(session.until(patience), trial, since=since, before=outcome)
+        searched = await _search(session.until(patience), trial, since=since, before=outcome)
         is_fresh, outcome = searched is not outcome, searched
         now = clock.now()
         last_open = now if open_calls else last_open
@@ -105,7 +105,7 @@ def find_launched(
         if (not open_calls and _is_final(outcome, began_search - last_open)) or now >= min(
             settled, until
         ):  # the response may have come during the search
-            late = yield from _late_response(trial, 0.0)
+            late = await _late_response(trial, 0.0)
             if not isinstance(late, str):
                 return late
             if isinstance(outcome, LaunchUncertain):
@@ -116,7 +116,7 @@ def find_launched(
                 return None
             ids = " or ".join(run.run_id for run in outcome.hidden)
             raise LaunchUncertain(titles.LAUNCH_UNCERTAIN, f"The launch may have begun the run {ids}.")
-        yield Wait(min(pause, settled - now, until - now), open_calls)
+        await Wait(min(pause, settled - now, until - now), open_calls)
         pause = min(LONGEST_SEARCH_PAUSE, pause * 2)
 
 
@@ -140,12 +140,12 @@ def _is_final(outcome: Found | LaunchUncertain, waited: float) -> bool:
     return outcome.rejection is None or outcome.rejection.by_coval or waited >= FOREIGN
 
 
-def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | None]:
+async def _late_response(trial: Trial, within: float) -> Run | Unknown | None:
     """Wait `within` seconds for the latest launch's response. None: all launches certainly had no effect."""
     unknown = not trial.launches
     for launch in reversed(trial.launches):
         try:
-            return (yield from launch.late_response(within))
+            return await launch.late_response(within)
         except Unavailable as error:
             unknown = unknown or error.arrived
         except Rejected as error:
@@ -156,9 +156,9 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
     return UNKNOWN_EFFECT if unknown else None
 
 
-def _search(
+async def _search(
     session: Session, trial: Trial, *, since: Callable[[], float], before: Found | LaunchUncertain | None
-) -> Procedure[Found | LaunchUncertain]:
+) -> Found | LaunchUncertain:
     """Return the runs with the trial's key, and those that hide their tags; `before` if no time is left."""
     try:
         sought = Sought(
@@ -168,7 +168,7 @@ def _search(
             must_know=True,
             parts=True,
         )
-        return (yield from search(session, sought))
+        return await search(session, sought)
     except CovalError as error:
         if before and isinstance(error, Unavailable) and error.too_late:
             return before
@@ -180,38 +180,38 @@ def _search(
         )
 
 
-def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
+async def cancel_trial(session: Session, trial: Trial) -> Cancellation:
     """Find the run if its id is not known, and cancel it unless it is over. Raises CovalError."""
     trial.is_given_up = True
     if not trial.run_id:
-        run = yield from find_launched(session, trial)
+        run = await find_launched(session, trial)
         if run is None:
             return Cancellation(outcome="not_launched")
         trial.identify(run.run_id, at=session.clock.now())
-    return (yield from cancel_run(session, trial.run_id, fresh_until=trial.known_since + FRESH_TIME))
+    return await cancel_run(session, trial.run_id, fresh_until=trial.known_since + FRESH_TIME)
 
 
-def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
+async def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> None:
     """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
 
     `keep_newest`: if the id of the trial's own run is unknown, assume that it is the newest run.
     """
-    runs = (yield from search(session, Sought(trial.ids, trial.tags.key, parts=True))).runs
+    runs = (await search(session, Sought(trial.ids, trial.tags.key, parts=True))).runs
     if runs and keep_newest and not trial.run_id:
         trial.identify(runs[0].run_id, at=session.clock.now())
     for run in runs:
         if run.run_id != trial.run_id and not run.is_over:
             # It is listed, so a 404 means that Coval does not know it yet.
-            yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
+            await cancel_run(session, run.run_id, fresh_until=session.deadline)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
 
 
-def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+async def cancel_named(session: LegRun, run_ids: Sequence[str]) -> list[Cancellation]:
     """Cancel all runs, then raise the first error: a GateError if Coval lacks a run, because its id must be wrong."""
     for run_id in run_ids:
         session.step.begin_trial(session.leg).run_id = run_id
     session.step.record_id(run_ids[0])
-    ended = yield from _cancel_all(session, run_ids)
+    ended = await _cancel_all(session, run_ids)
     if unknown := [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]:
         others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
         raise GateError(
@@ -222,22 +222,22 @@ def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Canc
     return ended
 
 
-def _cancel_all(session: Session, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+async def _cancel_all(session: Session, run_ids: Sequence[str]) -> list[Cancellation]:
     """Cancel runs side by side, each in its share of the time left. The log shows at once what became of each."""
     left = len(run_ids)
 
-    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+    async def cancel_one(run_id: str) -> Cancellation:
         nonlocal left
         rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
         now = session.clock.now()
         until = now + max(0.0, session.deadline - now) / rounds
         try:
             unknown_until = min(now + UNKNOWN_TIME, until)
-            ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
+            ended = await cancel_run(session.until(until), run_id, fresh_until=unknown_until)
         except CovalError as error:
             session.log(f"Run {run_id}: {error.what}")
             raise
         session.log(run_cancellation_text(ended))
         return ended
 
-    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))
+    return all_or_first_error(await together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))

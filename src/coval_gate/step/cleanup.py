@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.step.cancel import cancel_trial, end_other_launches, find_launched
@@ -18,7 +18,7 @@ from coval_gate.step.step import LegRun, Step
 LEAVING_VERDICTS: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
 
 
-def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
+async def clean_up(step: Step, judgement: Judgement) -> Judgement:
     """Cancel or leave the unfinished runs, and return the judgement with what became of them."""
     hurried, inputs = step.is_hurried, step.inputs
     for trial in step.trials:
@@ -40,7 +40,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         session = session.until(session.times.cancelling(step.clock.now()))
         cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
         cleanups += [_end_leftovers(session.of(leg), _verdict_of(step, leg, judgement)) for leg in others]
-        all_or_first_error((yield from together(cleanups, session.clock)))
+        all_or_first_error(await together(cleanups, session.clock))
         for leg, trial in concerned:  # the verdict is about the tested runs that are known
             if leg.is_base and trial.ended and trial.ended.outcome == "failed":
                 what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
@@ -65,7 +65,7 @@ def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
     return step.judgement_of(leg, judgement).verdict
 
 
-def end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
+async def end_runs(session: LegRun, verdict: Verdict | None) -> None:
     """Cancel the unfinished runs of a leg that has come to its verdict, while others go on.
 
     A run that is to be left stays guarded: a signal may still ask to cancel it.
@@ -74,10 +74,10 @@ def end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
     for trial in session.leg.trials:
         if trial.is_over:
             trial.release()
-        yield from _look_for_left(session, trial, verdict)
+        await _look_for_left(session, trial, verdict)
         if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not _leaves(session, trial, verdict):
-            yield from _clean_up(session, trial, verdict)
-    yield from _end_leftovers(session, verdict)
+            await _clean_up(session, trial, verdict)
+    await _end_leftovers(session, verdict)
 
 
 def verdict_of_base(step: Step, base: Leg) -> Verdict:
@@ -118,13 +118,13 @@ def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
     return judgement
 
 
-def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedure[None]:
+async def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> None:
     """Cancel the run or leave it, and end any second run. The post step tries again if this fails."""
-    yield from _look_for_left(session, trial, verdict)
+    await _look_for_left(session, trial, verdict)
     is_left = trial.is_active and _leaves(session, trial, verdict)
     if trial.is_active and not is_left:
         try:
-            trial.ended = yield from cancel_trial(session, trial)
+            trial.ended = await cancel_trial(session, trial)
             trial.release()
         except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
             with suppress(RunnerError):
@@ -133,7 +133,7 @@ def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedu
             trial.ended = Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
     if Duty.CANCEL_OTHERS in trial.duties:
         try:
-            yield from end_other_launches(session, trial, keep_newest=is_left)
+            await end_other_launches(session, trial, keep_newest=is_left)
         except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
             session.log(f"Could not check for a second run, so the post step checks again: {error}")
         else:
@@ -144,7 +144,7 @@ def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedu
         trial.release()
 
 
-def _end_leftovers(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
+async def _end_leftovers(session: LegRun, verdict: Verdict | None) -> None:
     """Cancel the runs of earlier attempts that the leg did not take over, unless its own would be left, too."""
     left = session.step.leftovers
     for number, run in enumerate(session.leg.taken_over):
@@ -153,20 +153,20 @@ def _end_leftovers(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
     own = (trial for trial in left.values() if trial.leg == session.leg.name and trial.is_active)
     # The post step tries again to end those that could not be ended.
     ids = [trial.run_id for trial in own if not (trial.ended or _leaves(session, trial, verdict))]
-    yield from end_earlier(session, ids, UNNEEDED)
+    await end_earlier(session, ids, UNNEEDED)
 
 
 def _left(trial: Trial) -> Cancellation:
     return Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
 
 
-def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedure[None]:
+async def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None) -> None:
     """Find the run if it is to be left: the later step needs its id. A run that is not found is not left."""
     is_left = verdict is Verdict.TIMED_OUT and not session.inputs.cancel_on_timeout
     if not (is_left and trial.is_active) or trial.run_id:
         return
     with suppress(CovalError):
-        run = yield from find_launched(session, trial)
+        run = await find_launched(session, trial)
         if run is None:
             trial.release()
         else:

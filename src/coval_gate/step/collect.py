@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound
-from coval_gate.base.schedule import Procedure, Wait, together
+from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.client import Session
@@ -49,7 +49,7 @@ Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their met
 FIRST_LOOK_PAUSE, LONGEST_LOOK_PAUSE = 2.0, 15.0  # s between two looks
 
 
-def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | NotCompleted]:
+async def collect(session: LegRun, trial: Trial, run: Run) -> Completed | NotCompleted:
     """Collect what the criteria need. Raises CovalError.
 
     Wait as long as `metrics_grace_time` and the deadline allow. If Coval does not report how much there is, wait until
@@ -62,12 +62,12 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
     collector = Collector(session, trial, until)
     pause, late = FIRST_LOOK_PAUSE, None
     while True:
-        snapshot = yield from collector.look(run)
+        snapshot = await collector.look(run)
         if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
         result, since = snapshot.result, collector.since
         settles_at = since + (SETTLING if result.simulations else EMPTY_SETTLING)
-        missing = yield from collector.missing(run, snapshot, unchanged=max(0.0, looked_at - since))
+        missing = await collector.missing(run, snapshot, unchanged=max(0.0, looked_at - since))
         if missing is None:
             break
         last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
@@ -78,26 +78,26 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
         if pause == FIRST_LOOK_PAUSE:
             session.log(f"The run completed; waiting for {missing.what}.")
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
-        yield Wait(max(0.0, next_look - clock.now()))
+        await Wait(max(0.0, next_look - clock.now()))
         pause = min(LONGEST_LOOK_PAUSE, pause * 1.5)
         looked_at = clock.now()
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
-            run = yield from session.client.get_run(run.run_id, until=until)
+            run = await session.client.get_run(run.run_id, until=until)
             see(session, trial, run)
-    return Completed(result=(yield from with_definitions(session, result)), late=late)
+    return Completed(result=await with_definitions(session, result), late=late)
 
 
-def most_common_error(session: Session, run_id: str) -> Procedure[str]:
+async def most_common_error(session: Session, run_id: str) -> str:
     """Return an empty text if Coval does not show errors in time."""
     until = min(session.deadline, session.clock.now() + OPTIONAL_TIME)
     with suppress(CovalError):
-        simulations = yield from session.client.list_simulations(run_id, until=until)
+        simulations = await session.client.list_simulations(run_id, until=until)
         errors = Counter(one_line(simulation.error) for simulation in simulations if simulation.error)
         return next((text for text, _ in errors.most_common(1)), "")
     return ""
 
 
-def with_definitions(session: LegRun, result: RunResult) -> Procedure[RunResult]:
+async def with_definitions(session: LegRun, result: RunResult) -> RunResult:
     """Return the run with the values that its metrics can have, as far as they matter and Coval responds in time."""
     until = _optional_until(session)
     named = [
@@ -112,7 +112,7 @@ def with_definitions(session: LegRun, result: RunResult) -> Procedure[RunResult]
         values += named_values(metric.target) if metric.target else ()
         if metric.is_identified and Vocabulary.of(metric).unseen(values):
             with suppress(CovalError):  # else its only texts are not known
-                definition = yield from session.client.get(METRIC, metric.id, until=until)
+                definition = await session.client.get(METRIC, metric.id, until=until)
                 metric = metric._replace(defined=definition.texts)
         metrics.append(metric)
     return result._replace(metrics=tuple(metrics))
@@ -131,7 +131,7 @@ class Never(NamedTuple):
     values_of: frozenset[str] = frozenset()
 
 
-def find_never(session: Session, snapshot: "Snapshot", named: frozenset[str], *, until: float) -> Procedure[Never]:
+async def find_never(session: Session, snapshot: "Snapshot", named: frozenset[str], *, until: float) -> Never:
     """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
     completed = [simulation.id for simulation in snapshot.result.simulations if simulation.completed]
     if not completed:
@@ -144,7 +144,7 @@ def find_never(session: Session, snapshot: "Snapshot", named: frozenset[str], *,
     ranked = [simulation_id for gap in sorted(lacking.values(), key=len) for simulation_id in gap]
     sample = list(dict.fromkeys(ranked or completed))[:ASKED]
     calls = (session.client.list_metric_outputs(simulation_id, until=until) for simulation_id in sample)
-    responses = yield from together(calls, session.clock, at_once=ASKED)
+    responses = await together(calls, session.clock, at_once=ASKED)
     outputs: dict[str, Outputs] = {}
     for simulation_id, response in zip(sample, responses, strict=True):
         if isinstance(response, CovalError):
@@ -209,11 +209,11 @@ class Collector:
         self._last: RunResult | None = None
         self.since = -math.inf  # since when the data stay the same
 
-    def look(self, run: Run) -> Procedure[Snapshot]:
+    async def look(self, run: Run) -> Snapshot:
         """`run`: the poll that this look began with. Raises CovalError."""
         criteria, simulations = self._session.criteria, self._simulations
         if simulations is None:
-            simulations = yield from self._session.client.list_simulations(run.run_id, until=self._until)
+            simulations = await self._session.client.list_simulations(run.run_id, until=self._until)
         people = population(run, simulations, replace(criteria, cases=self._cases))
         complete = people.certain and len(simulations) >= people.expected
         has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
@@ -231,7 +231,7 @@ class Collector:
         )
         certain = people.certain
         if criteria.needs_targets:
-            result = yield from self._with_targets(run, result)
+            result = await self._with_targets(run, result)
             certain = certain and bool(self._announced)
         named = {reference: result.find_metrics(reference) for reference in criteria.references}
         wanted = (*(metric for metric in result.metrics if metric.target), *chain(*named.values()))
@@ -241,58 +241,58 @@ class Collector:
             self._last, self.since = result, self._session.clock.now()
         return Snapshot(result, certain, run.is_empty, lacking, needed)
 
-    def _with_targets(self, run: Run, result: RunResult) -> Procedure[RunResult]:
+    async def _with_targets(self, run: Run, result: RunResult) -> RunResult:
         """Add targets, and the metrics with a target that are announced, but not listed. Raises CovalError."""
         metrics, absent = [], []
         for metric in run.metrics:
-            target = (yield from self._define(metric.id)).target if metric.is_identified else None
+            target = (await self._define(metric.id)).target if metric.is_identified else None
             metrics.append(metric._replace(target=target))
         result = result._replace(metrics=tuple(metrics))
         until = min(self._until, self._session.clock.now() + OPTIONAL_TIME)
-        yield from self._ask_agent(run, until)
+        await self._ask_agent(run, until)
         announced, completed = self._announced, [one.id for one in result.simulations if one.completed]
         if completed and not announced:
             with suppress(CovalError):  # a call that fails announces nothing
-                outputs = yield from self._session.client.list_metric_outputs(completed[-1], until=until)
+                outputs = await self._session.client.list_metric_outputs(completed[-1], until=until)
                 announced = frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
         listed = {metric.id for metric in metrics}  # or names, in older responses
         for metric_id in sorted(announced - listed):
             with suppress(NotFound):  # a metric that was deleted gets no values
-                definition = yield from self._define(metric_id)
+                definition = await self._define(metric_id)
                 if definition.target is not None and definition.name not in listed:
                     absent.append(definition.name or metric_id)
         return result._replace(absent_metrics=tuple(absent))
 
-    def _define(self, metric_id: str) -> Procedure[MetricDefinition]:
+    async def _define(self, metric_id: str) -> MetricDefinition:
         if metric_id not in self._definitions:
-            definition = yield from self._session.client.get(METRIC, metric_id, until=self._until)
+            definition = await self._session.client.get(METRIC, metric_id, until=self._until)
             self._definitions[metric_id] = definition
         return self._definitions[metric_id]
 
-    def _ask_agent(self, run: Run, until: float) -> Procedure[None]:
+    async def _ask_agent(self, run: Run, until: float) -> None:
         """If the launch names no metrics, the run has those of its agent."""
         launched_here = self._session.criteria.iterations is not None
         if not (self._announced or self._has_asked) and launched_here and run.agent_id:
             with suppress(CovalError):
-                agent = yield from self._session.client.get(AGENT, run.agent_id, until=until)
+                agent = await self._session.client.get(AGENT, run.agent_id, until=until)
                 self._announced, self._has_asked = frozenset(agent.metric_ids), True
 
-    def missing(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Procedure[Awaited | None]:
+    async def missing(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Awaited | None:
         """Return what is still missing. `unchanged`: seconds for which the data stayed the same."""
         criteria = self._session.criteria
         missing = _missing(snapshot, criteria, Never(), unchanged=unchanged)
         if unchanged >= SETTLING and missing and missing.may_never_come:
-            never = yield from self._never(run, snapshot, unchanged=unchanged)
+            never = await self._never(run, snapshot, unchanged=unchanged)
             missing = _missing(snapshot, criteria, never, unchanged=unchanged)
         return missing
 
-    def _never(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Procedure[Never]:
+    async def _never(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Never:
         session, until = self._session, _optional_until(self._session)
-        yield from self._ask_agent(run, until)
+        await self._ask_agent(run, until)
         has_completed = any(simulation.completed for simulation in snapshot.result.simulations)
         if snapshot.lacking and has_completed and not self._announced and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
-        never = yield from find_never(session, snapshot, self._announced, until=until)
+        never = await find_never(session, snapshot, self._announced, until=until)
         return never._replace(no_more_metrics=False) if session.criteria.persona_metrics else never
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, RunnerError
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.times import CANCELLING, LOOKING_UP
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
@@ -31,7 +31,7 @@ SUPERSEDING: Final = ("Could not look for older runs", "To leave older runs alon
 UNNEEDED: Final = "a run of an earlier attempt, which nothing needs now"
 
 
-def list_earlier(session: StepRun) -> Procedure[Found]:
+async def list_earlier(session: StepRun) -> Found:
     """Return the runs of the step's concurrency group. Raises CovalError if Coval lists none.
 
     The first page is enough for a single leg, before which no response may have shown the time.
@@ -39,7 +39,7 @@ def list_earlier(session: StepRun) -> Procedure[Found]:
     now = session.client.server_time(session.clock.now())
     since = None if now is None else now - session.inputs.run_max_age.seconds
     tags = launches_of(session.of(session.step.legs[0]))[0]
-    return (yield from _find_unfinished(session, tags, {}, *RESUMING, since=since))
+    return await _find_unfinished(session, tags, {}, *RESUMING, since=since)
 
 
 def run_to_take_over(session: LegRun, trial: Trial) -> Run | None:
@@ -57,20 +57,20 @@ def run_to_take_over(session: LegRun, trial: Trial) -> Run | None:
     return None
 
 
-def is_listed_as_unfinished(session: LegRun, trial: Trial) -> Procedure[bool]:
+async def is_listed_as_unfinished(session: LegRun, trial: Trial) -> bool:
     """Raises CovalError."""
-    listed = yield from _find_unfinished(session, trial.tags, trial.ids, *RESUMING)
+    listed = await _find_unfinished(session, trial.tags, trial.ids, *RESUMING)
     found = (run for run in (*listed.runs, *listed.hidden) if run.run_id == trial.run_id)
     return any(not (run.is_over or run.is_ending) for run in found)
 
 
-def supersede(session: LegRun, trial: Trial, *, keep: str) -> Procedure[None]:
+async def supersede(session: LegRun, trial: Trial, *, keep: str) -> None:
     """Cancel the unfinished runs that the trial's supersedes, except `keep`. Raises CovalError."""
-    unfinished = yield from _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
+    unfinished = await _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
     others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
     older = [run for run in others if trial.tags.supersedes(tags_of(run))]
     superseded = [run.run_id for run in older if not may_be_left_out(session.step, run)]
-    yield from _cancel_earlier(session, superseded, "superseded by this run")
+    await _cancel_earlier(session, superseded, "superseded by this run")
     unclear = [
         (unfinished.hidden, "neither tags nor metadata"),
         ([run for run in older if not recorded_leg(run)], "no metadata"),
@@ -110,15 +110,15 @@ def launches_of(session: LegRun) -> list[Tags]:
     return [request_of(session, number)[1] for number in range(len(slices) or 1 + inputs.repeat_on_failure)]
 
 
-def _find_unfinished(
+async def _find_unfinished(
     session: Session, tags: Tags, ids: Mapping[str, str], trouble: str, way_out: str, *, since: float | None = None
-) -> Procedure[Found]:
+) -> Found:
     """Return the runs of the group of `tags`, and unfinished ones that may belong to it. Raises CovalError."""
     if not tags.group:
         return Found()
     sought = Sought(ids, tags.group, since=since, may_be=lambda run: not run.is_over, parts=True)
     try:
-        return (yield from search(session.within(LOOKING_UP), sought))
+        return await search(session.within(LOOKING_UP), sought)
     except CovalError as error:
         advice = "\n".join(text for text in (error.advice, way_out) if text)
         raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
@@ -128,25 +128,25 @@ def _unknown(hidden: Iterable[Run]) -> str:
     return " or ".join(f"run {run.run_id}" for run in hidden)
 
 
-def end_earlier(session: StepRun, run_ids: Sequence[str], why: str) -> Procedure[None]:
+async def end_earlier(session: StepRun, run_ids: Sequence[str], why: str) -> None:
     """Cancel guarded runs of earlier attempts. The post step cancels what fails here."""
     left = [session.step.leftovers[run_id] for run_id in run_ids]
     for trial in left:
         with suppress(RunnerError):  # the run ends all the same
             trial.guard(cancel=True)
-    for trial, ended in zip(left, (yield from _cancel_earlier(session, run_ids, why)), strict=True):
+    for trial, ended in zip(left, await _cancel_earlier(session, run_ids, why), strict=True):
         trial.ended = ended
         if ended.outcome != "failed":
             trial.release()
 
 
-def _cancel_earlier(session: Session, run_ids: Sequence[str], why: str) -> Procedure[list[Cancellation]]:
+async def _cancel_earlier(session: Session, run_ids: Sequence[str], why: str) -> list[Cancellation]:
     """Cancel runs, and return what became of each. `why` ends a line in the log."""
 
-    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+    async def cancel_one(run_id: str) -> Cancellation:
         briefly = session.within(CANCELLING)
         try:  # it is listed, so a 404 means that Coval does not know it yet
-            ended = yield from cancel_run(briefly, run_id, fresh_until=briefly.deadline)
+            ended = await cancel_run(briefly, run_id, fresh_until=briefly.deadline)
         except CovalError as error:
             session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
             return Cancellation(outcome="failed", run_id=run_id, reason=error.what)
@@ -154,4 +154,4 @@ def _cancel_earlier(session: Session, run_ids: Sequence[str], why: str) -> Proce
             session.log(f"Cancelled run {run_id}: {why}.")
         return ended
 
-    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))
+    return all_or_first_error(await together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))

@@ -3,7 +3,7 @@
 from functools import partial
 from itertools import chain
 
-from coval_gate.base.schedule import Procedure, beside
+from coval_gate.base.schedule import beside
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
@@ -27,35 +27,35 @@ from coval_gate.step.step import LegRun, StepRun
 from coval_gate.step.watch import follow_trial
 
 
-def evaluate_leg(session: LegRun) -> Procedure[None]:
+async def evaluate_leg(session: LegRun) -> None:
     """Judge the leg's first run. Raises CovalError, RunnerError."""
     leg, trial = session.leg, session.leg.first
-    outcome, judgement = yield from judge_trial(session, trial)
+    outcome, judgement = await judge_trial(session, trial)
     leg.judgement = judgement
     if isinstance(outcome, Completed):
         if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
             for counted in filter(None, (leg, leg.base)):
                 counted.planned = counted.planned or len(outcome.result.simulations)
-        trial.judgement = yield from show_leg(session, judgement)
+        trial.judgement = await show_leg(session, judgement)
 
 
-def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
+async def judge_trial(session: LegRun, trial: Trial) -> tuple[Outcome, Judgement]:
     """Follow a run, and judge it alone. If it can be no baseline, the step owes it a mark.
 
     A later trial is compared with the baseline of the first run. Raises CovalError.
     """
     leg = session.leg
-    outcome = yield from follow_trial(session, trial)
+    outcome = await follow_trial(session, trial)
     if trial is leg.first:
         if trial.run and isinstance(outcome, Completed):
-            yield from check_given(session, trial.run)
-        baseline = yield from _find_baseline(session, outcome)
+            await check_given(session, trial.run)
+        baseline = await _find_baseline(session, outcome)
     else:
         baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None
     base = None
     if leg.base and isinstance(outcome, Completed):
-        base = yield from find_base_run(session, leg.base, trial.number)
-    judgement = yield from beside(partial(judge_outcome, outcome, session.criteria, baseline, base, trial.attached))
+        base = await find_base_run(session, leg.base, trial.number)
+    judgement = await beside(partial(judge_outcome, outcome, session.criteria, baseline, base, trial.attached))
     if not trial.repeats:
         judgement = judgement._replace(timeout_passes=_timeout_passes(leg, trial, outcome, judgement))
     trial.judgement = judgement
@@ -64,7 +64,7 @@ def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judge
     return outcome, judgement
 
 
-def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | None]:
+async def _find_baseline(session: LegRun, outcome: Outcome) -> Baseline | None:
     """Return None if nothing is compared with a baseline."""
     inputs, trial = session.inputs, session.leg.first
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
@@ -78,7 +78,7 @@ def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | No
         criteria=session.criteria,
         drawn=frozenset(chain.from_iterable(session.leg.slices)),
     )
-    return (yield from baseline_of(session, inputs.baseline, subject, over_since=trial.over_since))
+    return await baseline_of(session, inputs.baseline, subject, over_since=trial.over_since)
 
 
 def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgement) -> bool:
@@ -117,20 +117,20 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
     return trial.run is not None and trial.run.shows_failures
 
 
-def show_leg(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
+async def show_leg(session: LegRun, judgement: Judgement) -> Judgement:
     """Show the judgement of a leg in outputs, log and reports. Return it with units. Raises RunnerError."""
     leg, run = session.leg, session.leg.first.run
     leg.judgement = judgement  # together with the result that it is about: reports show both
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result
-    yield from _write_outputs(session)
+    await _write_outputs(session)
     if leg.result:
-        leg.result, judgement = yield from with_words(session, leg.result, judgement)
+        leg.result, judgement = await with_words(session, leg.result, judgement)
     leg.judgement = judgement
-    leg.findings = yield from log_checks(session, judgement, leg.result)
+    leg.findings = await log_checks(session, judgement, leg.result)
     announce_passing(session.step, leg)
     if leg.result and run:
-        leg.details = yield from fetch_details(
+        leg.details = await fetch_details(
             session,
             leg.result,
             [row.simulation.id for row in leg.findings.to_look_at],
@@ -140,33 +140,33 @@ def show_leg(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     return judgement
 
 
-def _write_outputs(session: LegRun) -> Procedure[None]:
+async def _write_outputs(session: LegRun) -> None:
     """Write the step's verdict once all legs have theirs, for a step that is killed before its end.
 
     A step that is killed earlier must not pass, nor one that has yet to accept its run.
     """
     step = session.step
     if all(leg.outcome for leg in step.legs) and not step.inputs.accept:
-        judgement = yield from judge_step(session)
+        judgement = await judge_step(session)
         step.publisher.write_verdict(Published(report_of(step, judgement)))
 
 
-def conclude_step(session: StepRun) -> Procedure[Judgement]:
+async def conclude_step(session: StepRun) -> Judgement:
     """Return the step's judgement when all legs have ended."""
-    judgement = yield from judge_step(session)
+    judgement = await judge_step(session)
     if (together := session.step.together) and together.findings:
         session.labelled(together.name, lambda: together.name).log(*check_lines(*listed(together.findings, {})))
     return judgement
 
 
-def judge_step(session: StepRun) -> Procedure[Judgement]:
+async def judge_step(session: StepRun) -> Judgement:
     """Compare all legs together. If that fails, none of the runs that took part is a baseline.
 
     Otherwise, the legs alone decide: each applied its policy for doubt.
     """
     step = session.step
     legs = [(None if leg.error else leg.judgement, session.of(leg).criteria) for leg in step.legs]
-    judgement = (yield from beside(partial(compare_legs, legs))) if len(legs) > 1 else None
+    judgement = await beside(partial(compare_legs, legs)) if len(legs) > 1 else None
     failing = []
     if judgement and isinstance(cause := judgement.cause, Together):
         judgement = judgement_with_words(judgement, session.client.shown.units, {})
@@ -181,8 +181,8 @@ def judge_step(session: StepRun) -> Procedure[Judgement]:
     return gravest([*(leg.outcome for leg in step.legs if leg.outcome), *failing])
 
 
-def log_checks(session: LegRun, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
-    findings = yield from beside(partial(findings_of, judgement, result))
+async def log_checks(session: LegRun, judgement: Judgement, result: RunResult | None = None) -> Findings:
+    findings = await beside(partial(findings_of, judgement, result))
     base, name_of = session.leg.base, session.step.name_of
     names = {BASE_AGENT: name_of("agent_id", ids_of(base.inputs)["agent_id"])} if base else {}
     session.log(*check_lines(*listed(findings, names)))

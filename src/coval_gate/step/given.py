@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from coval_gate.base.errors import GateError, InputError, NotFound
-from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
+from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
 from coval_gate.coval.client import Session
@@ -28,7 +28,7 @@ AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 Given = tuple[Trial, Run]  # what the step knows of a run that it was given, and what Coval shows of it
 
 
-def adopt_runs(session: StepRun) -> Procedure[None]:
+async def adopt_runs(session: StepRun) -> None:
     """Give each run that the inputs choose to its leg. Raises CovalError, RunnerError.
 
     Raises InputError if a run has no leg, or a leg no run; GateError if the newest run of a source is unclear.
@@ -36,26 +36,26 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
     step = session.step
     ids, source = session.inputs.run_id
     if source:
-        yield from _adopt_newest(session, source)
+        await _adopt_newest(session, source)
         return
     legs = step.all_legs
     step.unplaced = Leg(session.inputs)
     holder = legs[0] if len(legs) == 1 and not step.left_out else step.unplaced
     trials = [_begin(session.of(holder), id_) for id_ in ids]
     if len(legs) > 1 or len(ids) > 1 or legs[0].name:
-        yield from _place(session, trials)
+        await _place(session, trials)
         step.record_id(ids[0])
     for leg in legs:
         for trial in leg.trials:
             session.of(leg).log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
 
 
-def _place(session: StepRun, trials: Sequence[Trial]) -> Procedure[None]:
+async def _place(session: StepRun, trials: Sequence[Trial]) -> None:
     """Give each run to the leg that it shows. Raises as `adopt_runs`."""
     step, legs = session.step, session.step.all_legs
     polls = [_poll_given(session, trial.run_id) for trial in trials]
     try:
-        runs = all_or_first_error((yield from together(polls, session.clock)))
+        runs = all_or_first_error(await together(polls, session.clock))
         own_runs = _runs_of_legs(legs, _of_selected(session, [*zip(trials, runs, strict=True)]))
     except GateError as error:
         if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
@@ -77,12 +77,12 @@ def _of_selected(session: StepRun, given: Sequence[Given]) -> list[Given]:
     return [pair for pair in given if pair not in others]
 
 
-def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
+async def _adopt_newest(session: StepRun, source: RunSource) -> None:
     step = session.step
     found: dict[str, Leg] = {}
     for leg in step.legs:
         own = session.of(leg)
-        run = yield from find_newest(own, source, step.context)
+        run = await find_newest(own, source, step.context)
         if twin := found.get(run.run_id):
             legs = in_words([quoted(twin.key), quoted(leg.key)])
             raise InputError([InvalidInput("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
@@ -108,18 +108,18 @@ def guard_given(leg: Leg, trial: Trial, run: Run) -> None:
         trial.guard(cancel=leg.inputs.cancel_on_interrupt)
 
 
-def _poll_given(session: Session, run_id: str) -> Procedure[Run]:
+async def _poll_given(session: Session, run_id: str) -> Run:
     """A run that was launched a moment ago gets some time; a wrong id is reported soon. Raises CovalError."""
     clock = session.clock
     unknown = min(session.deadline, unknown_until(session))
     while True:
         try:
-            return (yield from session.client.get_run(run_id, until=session.deadline))
+            return await session.client.get_run(run_id, until=session.deadline)
         except NotFound:
             left = unknown - clock.now()
             if left <= 0:
                 raise
-        yield Wait(min(NOT_FOUND_PAUSE, left))
+        await Wait(min(NOT_FOUND_PAUSE, left))
 
 
 def unknown_until(session: Session) -> float:

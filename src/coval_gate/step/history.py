@@ -37,21 +37,21 @@ from coval_gate.step.watch import bar
 EXCUSED: Final = 30 * 86_400.0  # s for which a known failure that it proposes is excused
 
 
-def show_history(session: StepRun) -> Procedure[Judgement]:
+async def show_history(session: StepRun) -> Judgement:
     """Show what was read, even if a leg could not be read at all. Raises GateError if Coval lists no run."""
     step, legs, source = session.step, session.step.legs, session.inputs.run_id.newest
     source = (source or RunSource("branch", ""))._replace(last=(source and source.last) or USUALLY_SHOWN_RUNS)
-    yield from give_known(session)
+    await give_known(session)
     named = dict.fromkeys(pair for leg in legs for pair in leg.differing.items())
     get, until = session.client.get, session.within(NAMING).deadline
     calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in named]
-    yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
+    await together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     pasts, errors = list[LegPast](), list[CovalError]()
     for leg in legs:
         own = session.of(leg).within(LOOKING_UP)  # an outage must not use up all of max_wait_time
         past = LegPast(leg.name, step.title_of(leg), own.criteria)
         try:
-            pasts.append((yield from _read_leg(own, source, past)))
+            pasts.append(await _read_leg(own, source, past))
         except CovalError as error:
             errors.append(error)
             pasts.append(past._replace(trouble=step.host.redact(one_line(error.what))))
@@ -61,31 +61,31 @@ def show_history(session: StepRun) -> Procedure[Judgement]:
     title = one_line(f"The newest {plural(most, 'run')} {phrase}")
     made, last_day = (moment_text(step.clock.time() + seconds) for seconds in (0.0, EXCUSED))
     compose = partial(history_document, pasts, title, made, day_text(last_day), step.inputs.dashboard_url)
-    step.history, step.legs = (yield from beside(compose)), []  # reports show it in place of the legs
+    step.history, step.legs = await beside(compose), []  # reports show it in place of the legs
     session.log(*log_lines(step.history))
     return errored(errors[0]) if errors else Judgement(None, HISTORY_ONLY, OnlyRead(f"{title}."))
 
 
-def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[LegPast]:
+async def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> LegPast:
     """Raises CovalError if the list cannot be read, or none of its runs."""
     step, inputs, clock = session.step, session.inputs, session.clock
-    found = yield from list_newest(session, source, step.context)
+    found = await list_newest(session, source, step.context)
     listed = found.runs[: source.last]
     if found.hidden or not (found.is_whole or len(listed) == source.last):
         session.warn("Coval does not show of all runs what they are, so the history may lack some.")
     if not listed:
         return past._replace(trouble=f"Coval lists no run {source_phrase(source)}.")
-    loaded = yield from _load(session, listed[::-1])
+    loaded = await _load(session, listed[::-1])
     read = [one for one in loaded if isinstance(one, BaselineRun)]
     if not read and (errors := [one for one in loaded if isinstance(one, CovalError)]):
         raise errors[0]
     lacking = {one.run.run_id for one in read if one.failed or shortfall(one, past.criteria)}
     names, labels = [one.metric for one in past.criteria.thresholds if one.metric], dict[str, str]()
-    read = yield from _with_definitions(session, read, names)
-    changes = yield from changes_in_turn(session, read, names)
+    read = await _with_definitions(session, read, names)
+    changes = await changes_in_turn(session, read, names)
     with suppress(CovalError):  # what fails is not shown
         cases = {simulation.test_case_id for one in read for simulation in one.result.simulations}
-        yield from fetch_labels(session, cases - {""}, labels, ids_of(inputs)["test_set_id"])
+        await fetch_labels(session, cases - {""}, labels, ids_of(inputs)["test_set_id"])
     by_id = {one.run.run_id: one for one in read}
     changed = dict(zip(by_id, changes, strict=True))
     now = session.client.server_time(clock.now()) or clock.time()
@@ -119,13 +119,13 @@ def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun 
     """Return each run, or why it was not read."""
     began, ended, total = session.clock.now(), count(1), len(listed)
 
-    def load(run: Run) -> Procedure[BaselineRun | str]:
+    async def load(run: Run) -> BaselineRun | str:
         try:
             if run.status != COMPLETED:
                 why = ": ".join(filter(None, (run.status, run.error)))
                 return f"The run {'ended as' if run.is_over else 'is'} {why}"
-            whole = yield from session.client.get_run(run.run_id, until=session.deadline)
-            return (yield from load_run(session, with_list(whole, run)))
+            whole = await session.client.get_run(run.run_id, until=session.deadline)
+            return await load_run(session, with_list(whole, run))
         finally:
             done = next(ended)
             line = f"{bar(done, total)}  {done}/{plural(total, 'run')} read"
@@ -134,9 +134,7 @@ def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun 
     return together(map(load, listed), session.clock, at_once=LOADS_AT_ONCE)
 
 
-def _with_definitions(
-    session: LegRun, read: Sequence[BaselineRun], names: Sequence[str]
-) -> Procedure[list[BaselineRun]]:
+async def _with_definitions(session: LegRun, read: Sequence[BaselineRun], names: Sequence[str]) -> list[BaselineRun]:
     """Return the runs with the targets, units and values that their metrics have today; of `names`, if none counts.
 
     Raises CovalError where targets count.
@@ -146,7 +144,7 @@ def _with_definitions(
     metrics = [metric for one in read for metric in one.result.metrics] if by_target else metrics
     ids = dict.fromkeys(metric.id for metric in metrics if metric.is_identified)
     calls = (session.client.get(METRIC, id_, until=session.deadline) for id_ in ids)
-    found = yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)
+    found = await together(calls, session.clock, at_once=CALLS_AT_ONCE)
     shown = {
         one.id: one for one in (all_or_first_error(found) if by_target else found) if not isinstance(one, CovalError)
     }

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
 from coval_gate.coval.client import Session
@@ -57,13 +57,13 @@ IdsByName = dict[str, list[str]]  # ids by folded name
 BY_INPUT: Final[dict[str, Resource[Named]]] = {**RUN_RESOURCES, "base_agent_id": AGENT, "metric_ids": METRIC}
 
 
-def expand(step: Step) -> Procedure[None]:
+async def expand(step: Step) -> None:
     """Fill in the step's inputs from the run template. Raises InputError, CovalError."""
     inputs, session = step.inputs, step.session()
     until = preparing(session.clock.now(), session.deadline)
     template_id = inputs.run_template_id
     try:
-        template = yield from session.client.get(RUN_TEMPLATE, template_id, until=until)
+        template = await session.client.get(RUN_TEMPLATE, template_id, until=until)
     except NotFound:
         raise InputError(
             [InvalidInput("run_template_id", f"names {template_id}, which Coval does not have.")]
@@ -112,7 +112,7 @@ def _own_or_template(own: int, template_value: int | None) -> int:
     return (template_value or int(own)) if isinstance(own, Unset) else own
 
 
-def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
+async def with_own_parts(session: StepRun) -> list[Leg]:
     """Give each leg the template's own mutations and test cases; leave out legs without any of these cases.
 
     The log names what is left out. Raises CovalError, and InputError if no leg is left.
@@ -120,9 +120,9 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     step, inputs = session.step, session.inputs
     own_mutations, own_cases = {}, {}
     if uses_template(step):
-        own_mutations = yield from _ids_in(session, mutations_of, "agent_id")
+        own_mutations = await _ids_in(session, mutations_of, "agent_id")
     if step.template and inputs.test_case_ids == step.template.test_case_ids != ():
-        own_cases = yield from _ids_in(session, cases_of, "test_set_id")
+        own_cases = await _ids_in(session, cases_of, "test_set_id")
     kept: list[Leg] = []
     for leg in step.all_legs:
         ids = ids_of(leg.inputs)
@@ -146,12 +146,12 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     return kept
 
 
-def _ids_in(session: StepRun, kind_of: Callable[[str], Resource[Part]], owner: str) -> Procedure[dict[str, set[str]]]:
+async def _ids_in(session: StepRun, kind_of: Callable[[str], Resource[Part]], owner: str) -> dict[str, set[str]]:
     """Return the ids of the mutations of each agent, or of the test cases of each test set. Raises CovalError."""
     owners = list(dict.fromkeys(ids_of(leg.inputs)[owner] for leg in session.step.legs))
     until = preparing(session.clock.now(), session.deadline)
     calls = (session.client.list(kind_of(id_), until=until) for id_ in owners)
-    listed = all_or_first_error((yield from together(calls, session.clock)))
+    listed = all_or_first_error(await together(calls, session.clock))
     return {id_: {part.id for part in parts} for id_, parts in zip(owners, listed, strict=True)}
 
 
@@ -170,32 +170,32 @@ class Looked(NamedTuple):
     unchecked: list[str]
 
 
-def with_wrong_ids(step: Step, error: InputError) -> Procedure[InputError]:
+async def with_wrong_ids(step: Step, error: InputError) -> InputError:
     """Return the error with the ids that Coval does not have among the inputs that are valid so far."""
     inputs, wrong = step.inputs, {name for name, _ in error.pairs}
     if inputs.api_key is None or wrong & {*CONNECTING, step.file.path}:
         return error
     legs = [inputs, *(leg.inputs for leg in step.file.legs)]
-    return (yield from _with_wrong_ids(step.session(), legs, error))
+    return await _with_wrong_ids(step.session(), legs, error)
 
 
-def _with_wrong_ids(session: StepRun, legs: Sequence[Inputs], error: InputError) -> Procedure[InputError]:
+async def _with_wrong_ids(session: StepRun, legs: Sequence[Inputs], error: InputError) -> InputError:
     session, wrong = prepared(session), {name for name, _ in error.pairs}
-    looked = yield from read_named(session, legs, without=wrong)
+    looked = await read_named(session, legs, without=wrong)
     if not wrong & {"mutation_id", "mutation_ids", "agent_id"}:
-        yield from look_up_mutations(session, legs, looked)
+        await look_up_mutations(session, legs, looked)
     return InputError([*(InvalidInput(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
 
 
-def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> Procedure[GateError]:
+async def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> GateError:
     """Add every wrong id of the leg to an error of its launch, or from before it. Coval names only the first."""
     if isinstance(error, InputError):
-        return (yield from _with_wrong_ids(session, [session.inputs], error))
+        return await _with_wrong_ids(session, [session.inputs], error)
 
-    explained = yield from _with_advice_on_names(session, error)
+    explained = await _with_advice_on_names(session, error)
     if explained is not error or not error.by_coval or error.status not in (NOT_FOUND_STATUS, *WRONG):
         return explained
-    looked = yield from read_named(prepared(session), [session.inputs])
+    looked = await read_named(prepared(session), [session.inputs])
     return InputError(looked.problems) if len(looked.problems) > 1 else error
 
 
@@ -203,19 +203,19 @@ def prepared(session: StepRun) -> StepRun:
     return session.until(preparing(session.clock.now(), session.deadline))
 
 
-def look_up_mutations(session: StepRun, legs: Sequence[Inputs], looked: Looked) -> Procedure[None]:
-    problems, unread = yield from _check_mutations(session, legs)
+async def look_up_mutations(session: StepRun, legs: Sequence[Inputs], looked: Looked) -> None:
+    problems, unread = await _check_mutations(session, legs)
     looked.problems.extend(problems)
     looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in unread.items())
 
 
-def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[str] = ()) -> Procedure[Looked]:
+async def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[str] = ()) -> Looked:
     """Read the resources that the legs name, each of them once, `without` those of some inputs."""
     named = dict.fromkeys(pair for own in legs for pair in _named_by(own) if pair[0] not in without)
     beyond = {*[pair for pair in named if pair[0] == "metric_ids"][MOST_METRICS:]}
     wanted = [pair for pair in named if pair not in beyond]
     client, until = session.client, session.deadline
-    results = yield from together((client.get(BY_INPUT[name], id_, until=until) for name, id_ in wanted), session.clock)
+    results = await together((client.get(BY_INPUT[name], id_, until=until) for name, id_ in wanted), session.clock)
     looked = Looked({}, [], [])
     mistakes: dict[tuple[str, str], InvalidInput] = {}
     for (name, id_), result in zip(wanted, results, strict=True):
@@ -255,7 +255,7 @@ def _mistake(name: str, id_: str, error: Rejected) -> InvalidInput | None:
     return None
 
 
-def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Rejected]:
+async def _with_advice_on_names(session: Session, error: Rejected) -> Rejected:
     """Add advice about ids of an unusual length, which are probably names. Without any, return the same error."""
     usual = {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in ID_INPUTS}
     unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
@@ -264,7 +264,7 @@ def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Reject
         return error
     until = preparing(session.clock.now(), session.deadline)
     reading = (_ids_by_name(session, name, until) for name in doubtful)
-    names = all_or_first_error((yield from together(reading, session.clock)))
+    names = all_or_first_error(await together(reading, session.clock))
     lines = []
     for (name, texts), listed in zip(doubtful.items(), names, strict=True):  # a warning named other texts that look odd
         known = {text: ids for text in texts if (ids := listed.get(folded(text)))}
@@ -274,30 +274,30 @@ def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Reject
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
 
 
-def _ids_by_name(session: Session, name: str, until: float) -> Procedure[IdsByName]:
+async def _ids_by_name(session: Session, name: str, until: float) -> IdsByName:
     """Return the names of what an input accepts; none if the key may not read them."""
     client, names = session.client, IdsByName()
     with suppress(CovalError):
         if kind := BY_INPUT.get(name):
-            listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_RESOURCES)
+            listed = await client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_RESOURCES)
             for resource in listed:
                 names.setdefault(folded(resource.name), []).append(resource.id)
     return names
 
 
-def check_mutations(session: StepRun) -> Procedure[None]:
+async def check_mutations(session: StepRun) -> None:
     """Log what cannot be read. Raises InputError."""
     legs = [leg.inputs for leg in session.step.legs]
     if len(_agents(legs)) < 2:
         return
-    problems, unread = yield from _check_mutations(prepared(session), legs)
+    problems, unread = await _check_mutations(prepared(session), legs)
     if problems:
         raise InputError(problems)
     for agent_id, why in unread.items():
         session.log(f"Could not check whether agent {agent_id} has the mutations. {why}")
 
 
-def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tuple[list[InvalidInput], dict[str, str]]]:
+async def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> tuple[list[InvalidInput], dict[str, str]]:
     """Return a problem for each agent with mutations that are not its own, with its place if the file sets them.
 
     Also return why those of other agents could not be read, by agent. Those of a run template are each agent's own.
@@ -307,7 +307,7 @@ def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tupl
         return [], unread
     agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
     calls = (session.client.list(mutations_of(agent_id), until=session.deadline) for agent_id in agents)
-    results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    results = await together(calls, session.clock, at_once=MOST_AT_ONCE)
     for agent_id, result in zip(agents, results, strict=True):
         if isinstance(result, CovalError):
             unread[agent_id] = one_line(result.what)

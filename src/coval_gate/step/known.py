@@ -8,7 +8,7 @@ from typing import Final
 
 from coval_gate.base.days import day_at
 from coval_gate.base.errors import CovalError, InputError
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import GATE_NAME
@@ -24,13 +24,13 @@ ENDS_SOON: Final = 7  # days before the end of an entry
 Cases = Mapping[str, frozenset[str]]  # the test cases of a test set, by its id
 
 
-def give_known(session: StepRun) -> Procedure[None]:
+async def give_known(session: StepRun) -> None:
     """Raise InputError if no test set has what an entry names, or a leg has too many."""
     step = session.step
     if not (step.read and step.read.known):
         return
     sets = [ids_of(leg.inputs)["test_set_id"] for leg in step.all_legs]
-    cases = yield from _read_cases(session, [*filter(None, sets)])
+    cases = await _read_cases(session, [*filter(None, sets)])
     # By Coval's clock, as far as it is known: ours may be wrong.
     shown = session.client.server_time(step.began)
     today = day_at(step.clock.time() if shown is None else shown)
@@ -46,7 +46,7 @@ def give_known(session: StepRun) -> Procedure[None]:
         _announce_end(step, entry, (entry.until - today).days)
 
 
-def check_given(session: LegRun, run: Run) -> Procedure[None]:
+async def check_given(session: LegRun, run: Run) -> None:
     """Raise InputError if the test set of a run that was launched elsewhere lacks what an entry names.
 
     Where the inputs name the test set, `give_known` did that. An entry without a leg may be about another one.
@@ -54,18 +54,18 @@ def check_given(session: LegRun, run: Run) -> Procedure[None]:
     step, leg, id_ = session.step, session.leg, run.test_set_id
     if step.inputs.mode != "wait" or leg.is_base or ids_of(leg.inputs)["test_set_id"] or not (id_ and leg.known):
         return
-    cases = yield from _read_cases(session, [id_])
+    cases = await _read_cases(session, [id_])
     alone = len(step.legs) == 1 and not step.selected
     lacking = [entry for entry in leg.known if (entry.leg or alone) and entry.test_case not in cases.get(id_, ())]
     if id_ in cases and lacking:
         raise InputError([_no_case(step, entry, [id_]) for entry in lacking])
 
 
-def _read_cases(session: StepRun, sets: Sequence[str]) -> Procedure[Cases]:
+async def _read_cases(session: StepRun, sets: Sequence[str]) -> Cases:
     ids = [*dict.fromkeys(sets)]
     until = preparing(session.clock.now(), session.deadline)
     calls = (session.client.list(cases_of(id_), until=until) for id_ in ids)
-    found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    found = await together(calls, session.clock, at_once=MOST_AT_ONCE)
     cases = dict[str, frozenset[str]]()
     for id_, listed in zip(ids, found, strict=True):
         if isinstance(listed, CovalError):

@@ -19,7 +19,7 @@ from coval_gate.base.errors import (
     RunnerError,
     Unavailable,
 )
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
+from coval_gate.base.schedule import MOST_AT_ONCE
 from coval_gate.base.text import duration
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
@@ -39,26 +39,26 @@ CHECKING: Final = 30.0  # s to check for a second run right after the launch; th
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
 
 
-def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:
+async def ensure_trial(session: LegRun, number: int) -> Trial:
     """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
     leg = session.leg
     if leg.base:
         session.step.want(leg.base, number)
     if number < len(leg.trials):
         return leg.trials[number]
-    return (yield from launch_trial(session, number=number) if number else launch_in_turn(session))
+    return await (launch_trial(session, number=number) if number else launch_in_turn(session))
 
 
-def launch_in_turn(session: LegRun) -> Procedure[Trial]:
+async def launch_in_turn(session: LegRun) -> Trial:
     """Launch the first run of a leg in its turn. If Coval rejects it, report every wrong id."""
     step = session.step
     while not _has_turn(session):
-        yield step.changed.wait(session.deadline - session.clock.now())
+        await step.changed.wait(session.deadline - session.clock.now())
     step.launching += 1
     try:
-        trial = yield from launch_trial(session)
+        trial = await launch_trial(session)
     except (InputError, Rejected) as error:
-        raise (yield from with_all_wrong_ids(session, error)) from None
+        raise await with_all_wrong_ids(session, error) from None
     finally:
         step.launching -= 1
         step.changed.happen()
@@ -82,7 +82,7 @@ def _has_turn(session: LegRun) -> bool:
     return under_way < most and step.launching < MOST_AT_ONCE
 
 
-def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
+async def launch_trial(session: LegRun, *, number: int = 0) -> Trial:
     """Launch a run of the leg. Raises CovalError, RunnerError, InputError.
 
     `number`: as of a trial. By it, a later attempt resumes the right run. The log names the run, unless its simulations
@@ -90,11 +90,11 @@ def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
     """
     step = session.step
     for earlier in session.leg.trials:
-        yield from _end_lost_launches(session, earlier)
+        await _end_lost_launches(session, earlier)
     request, tags = request_of(session, number)
     trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
     try:
-        yield from take_over_or_launch(session, trial)
+        await take_over_or_launch(session, trial)
     except Unavailable as error:
         if error.is_limit:
             error.advice = _limit_advice(session.inputs, legs=len(step.legs))
@@ -113,7 +113,7 @@ def log_launch(session: StepRun, trial: Trial) -> None:
     session.log(f"{run}: {session.step.run_url(trial.run_id)}")
 
 
-def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False) -> Procedure[None]:
+async def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False) -> None:
     """Launch the run, or take over that of an earlier attempt, unless it stands `instead` of such a run.
 
     Raises as `send_launch`, RunnerError, InputError.
@@ -126,12 +126,12 @@ def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False)
         _take_over(session, trial, earlier)
     elif trial.number == 0:  # a later run is never a baseline, and its metrics were checked with the first
         try:
-            trial.request = request = yield from prepare(session, request)
+            trial.request = request = await prepare(session, request)
         except GateError:
             trial.release()  # nothing was launched
             raise
     if inputs.supersede and not (instead or trial.number):  # the first run has superseded all older ones
-        yield from supersede(session, trial, keep=earlier.run_id if earlier else "")
+        await supersede(session, trial, keep=earlier.run_id if earlier else "")
     if earlier:
         return
     try:
@@ -140,7 +140,7 @@ def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False)
         trial.release()  # nothing was launched
         raise
     try:
-        run = yield from send_launch(session, trial, request)
+        run = await send_launch(session, trial, request)
     except LaunchUncertain:
         raise
     except CovalError:
@@ -148,7 +148,7 @@ def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False)
         raise
     trial.identify(run.run_id, at=session.clock.now())
     session.step.record_id(run.run_id)
-    yield from _end_lost_launches(session, trial)
+    await _end_lost_launches(session, trial)
 
 
 def _take_over(session: LegRun, trial: Trial, run: Run) -> None:
@@ -165,7 +165,7 @@ def _take_over(session: LegRun, trial: Trial, run: Run) -> None:
     session.step.record_id(run.run_id)
 
 
-def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Procedure[Run]:
+async def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Run:
     """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
     client, clock, began = session.client, session.clock, session.clock.now()
 
@@ -176,14 +176,14 @@ def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Proced
 
     for left in reversed(range(MOST_TRIES)):
         try:
-            return (yield from client.launch_run(request, until=session.deadline, sent=trial.launches.append))
+            return await client.launch_run(request, until=session.deadline, sent=trial.launches.append)
         except LaunchUncertain as lost:
             patience = duration(min(LAUNCH_SETTLING, session.deadline - clock.now()))
             check = f"Checking for up to {patience} whether the run began."
             if trial.open_calls:
                 check = "The connection stays open. Checking meanwhile whether the run began."
             session.log(f"{lost.what} {check}")
-            if run := (yield from _find_lost(session, trial, lost, created_since)):
+            if run := await _find_lost(session, trial, lost, created_since):
                 session.log("The run began, so the step takes it over.")
                 return run
             if lost.rejection:
@@ -195,12 +195,10 @@ def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Proced
     raise AssertionError  # the last round returns or raises
 
 
-def _find_lost(
-    session: LegRun, trial: Trial, lost: LaunchUncertain, since: Callable[[], float]
-) -> Procedure[Run | None]:
+async def _find_lost(session: LegRun, trial: Trial, lost: LaunchUncertain, since: Callable[[], float]) -> Run | None:
     """Return None if the launch certainly had no effect. Raises LaunchUncertain, or the launch's rejection."""
     try:
-        return (yield from find_launched(session, trial, settling=LAUNCH_SETTLING, since=since))
+        return await find_launched(session, trial, settling=LAUNCH_SETTLING, since=since)
     except LaunchUncertain as error:
         rejected, search = lost.rejection, error.rejection
         if rejected and search and rejected.status == search.status:
@@ -210,29 +208,29 @@ def _find_lost(
         raise LaunchUncertain(lost.title, what, advice=advice) from None
 
 
-def _end_lost_launches(session: LegRun, trial: Trial) -> Procedure[None]:
+async def _end_lost_launches(session: LegRun, trial: Trial) -> None:
     """Look again for runs of launches that were given up for lost. A failure shows in the log only."""
     if Duty.CANCEL_OTHERS not in trial.duties:
         return
     try:
-        yield from end_other_launches(session.within(CHECKING), trial)
+        await end_other_launches(session.within(CHECKING), trial)
     except CovalError as error:
         session.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
 
 
-def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
+async def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> bool:
     """Launch a run in place of one that was taken over, and turned out to be cancelled.
 
     `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same. Raises
     as `take_over_or_launch`.
     """
-    if gone and (yield from is_listed_as_unfinished(session, trial)):
+    if gone and await is_listed_as_unfinished(session, trial):
         return False
     session.log(f"An earlier attempt had cancelled run {trial.run_id}, so the step launches another.")
     trial.forget()
-    yield from take_over_or_launch(session, trial, instead=True)
+    await take_over_or_launch(session, trial, instead=True)
     log_launch(session, trial)
-    yield from announce(session.step)
+    await announce(session.step)
     return True
 
 

@@ -31,14 +31,14 @@ ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong,
 NamesById = dict[str, str]  # of metrics, by id
 
 
-def check_names(session: Session) -> Procedure[None]:
+async def check_names(session: Session) -> None:
     """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name."""
     inputs = session.inputs
     naming = [threshold for threshold in inputs.thresholds if threshold.metric and not threshold.advisory]
     if not naming or inputs.persona_metrics:  # those are further metrics, whose names in the run are not known
         return
     try:
-        problems = yield from _Check(session).problems(naming)
+        problems = await _Check(session).problems(naming)
     except CovalError as error:
         if isinstance(error, Rejected) and error.status in ALSO_ENDS_LAUNCH:
             return
@@ -61,17 +61,17 @@ class _Check:
     def _own(self) -> NamesById:
         return {metric_id: self._listed.get(metric_id, "") for metric_id in self._ids}
 
-    def problems(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
+    async def problems(self, naming: Sequence[Threshold]) -> list[InvalidInput]:
         """Return none if it is not certain which metrics the run will have."""
         inputs, client, until = self._session.inputs, self._session.client, self._session.deadline
         self._ids = tuple(dict.fromkeys(inputs.metric_ids))
         if not (inputs.metric_ids or inputs.config_overrides):  # which may concern the agent's metrics
-            self._ids = (yield from client.get(AGENT, ids_of(inputs)["agent_id"], until=until, once=True)).metric_ids
+            self._ids = (await client.get(AGENT, ids_of(inputs)["agent_id"], until=until, once=True)).metric_ids
         if not self._ids:
             return []
         first = list({threshold.metric: threshold for threshold in reversed(naming)}.values())[::-1]
         if self._wrong(first):
-            yield from self._list_names(first)
+            await self._list_names(first)
         # Without all names, one of the others may be the one that is meant.
         wrong = self._wrong(first) if all(self._own.values()) else []
         problems = [
@@ -79,19 +79,19 @@ class _Check:
             for threshold in wrong
         ]
         try:
-            return problems + (yield from self._wrong_values(naming))
+            return problems + await self._wrong_values(naming)
         except CovalError:
             if not problems:
                 raise
             return problems
 
-    def _wrong_values(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
+    async def _wrong_values(self, naming: Sequence[Threshold]) -> list[InvalidInput]:
         meant = [(threshold, _meant_ids(threshold, self._own)) for threshold in naming if threshold.aggregate.values]
         pairs = [(threshold, ids[0]) for threshold, ids in meant if len(ids) == 1]
         client, until = self._session.client, self._session.deadline
         unread = {metric_id for _, metric_id in pairs} - self._texts.keys()
         calls = (client.get(METRIC, metric_id, until=until, once=True) for metric_id in unread)
-        definitions = all_or_first_error((yield from together(calls, self._session.clock, at_once=DEFINITIONS_AT_ONCE)))
+        definitions = all_or_first_error(await together(calls, self._session.clock, at_once=DEFINITIONS_AT_ONCE))
         self._texts |= {metric_id: definition.texts for metric_id, definition in zip(unread, definitions, strict=True)}
         problems = []
         for threshold, metric_id in pairs:
@@ -105,7 +105,7 @@ class _Check:
                 problems.append(_problem_of(threshold, f"{values} of {quoted(threshold.metric)}", never))
         return problems
 
-    def _list_names(self, naming: Sequence[Threshold]) -> Procedure[None]:
+    async def _list_names(self, naming: Sequence[Threshold]) -> None:
         """List the names of metrics until they include all of the run's, and each threshold means one of these."""
 
         def go_on(metrics: Sequence[MetricDefinition]) -> bool:
@@ -113,7 +113,7 @@ class _Check:
             self._listed[metric.id], self._texts[metric.id] = metric.name, metric.texts
             return not self._listed.keys() >= set(self._ids) or bool(self._wrong(naming))
 
-        yield from self._session.client.list(METRIC, until=self._session.deadline, go_on=go_on, once=True)
+        await self._session.client.list(METRIC, until=self._session.deadline, go_on=go_on, once=True)
 
     def _wrong(self, naming: Sequence[Threshold]) -> list[Threshold]:
         """Return those that do not mean exactly one of the run's metrics, as far as names are known."""
@@ -156,7 +156,7 @@ def _problem_of(threshold: Threshold, what: str, trouble: str) -> InvalidInput:
     return InvalidInput(threshold.source, f"names the {what}{line}, {trouble}")
 
 
-def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:
+async def prepare(session: LegRun, request: LaunchRequest) -> LaunchRequest:
     """Check the metrics and the baseline that the criteria name. Return the request with what later steps need.
 
     Raises InputError, and GateError for an agent that nothing could answer.
@@ -172,7 +172,7 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
     work.append(note_agent_type(session, request) if inputs.mode == "launch" else refuse_own_builds(session, request))
     if inputs.accept or (inputs.baseline and inputs.baseline.kind != "base"):
         work.append(note_fingerprint(session, request))
-    noted = all_or_first_error((yield from together(work, clock)))
+    noted = all_or_first_error(await together(work, clock))
     # Metadata added here are no part of what the tags are made of.
     customer = {**request.metadata.customer}
     for more in filter(None, noted):

@@ -71,40 +71,40 @@ def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
         step.host.release()
 
 
-def judge_and_publish(step: Step) -> Procedure[Published]:
+async def judge_and_publish(step: Step) -> Published:
     """Run a step from its inputs to what it publishes, through every error and interruption."""
     try:
-        judgement = yield from reach_judgement(step)
+        judgement = await reach_judgement(step)
         barred = [leg for leg in step.legs if leg.judgement and leg.judgement.is_barred]
         marked = [trial for trial in step.trials if Duty.MARK in trial.duties]
         concerns_baselines = barred or marked or any(leg.inputs.baseline for leg in step.legs)
         if concerns_baselines and any(trial.judgement for trial in step.trials):
             with tolerant(step.host, "A run could not be marked"):
-                judgement = yield from settle_standing(step, judgement)
-        judgement = yield from clean_up(step, judgement)
-        yield from find_names(step, judgement)
+                judgement = await settle_standing(step, judgement)
+        judgement = await clean_up(step, judgement)
+        await find_names(step, judgement)
     except Interrupted:
         step.hurry()
-        judgement = yield from clean_up(step, INTERRUPTED_STEP)
-    return (yield from step.publisher.publish(report_of(step, judgement), step.times))
+        judgement = await clean_up(step, INTERRUPTED_STEP)
+    return await step.publisher.publish(report_of(step, judgement), step.times)
 
 
-def reach_judgement(step: Step) -> Procedure[Judgement]:
+async def reach_judgement(step: Step) -> Judgement:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
-        inputs = yield from _read_inputs(step)
+        inputs = await _read_inputs(step)
         if inputs.only_legs == ():
             select_legs(step, legs_of(step.file.parts(inputs)))
-            yield from _locate(step)
+            await _locate(step)
             return Judgement(Verdict.SKIPPED, SKIPPED_STEP, NoneSelected())
         if inputs.mode == "plan":
-            yield from _plan_legs(step)
-            return (yield from plan_step(step))
+            await _plan_legs(step)
+            return await plan_step(step)
         if inputs.api_key is None:
             return Judgement(Verdict.SKIPPED, SKIPPED_STEP, Skipped(step.context.secrets_withheld_from))
-        yield from _plan_legs(step)
-        yield from _locate(step)
-        return (yield from MODES[inputs.mode](step.session()))
+        await _plan_legs(step)
+        await _locate(step)
+        return await MODES[inputs.mode](step.session())
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
         return errored(_as_gate_error(error, step.context, step.report_bug))
 
@@ -118,124 +118,124 @@ def _as_gate_error(error: Exception, context: Context, report_bug: Callable[[], 
     return InternalError(error)
 
 
-def _locate(step: Step) -> Procedure[None]:
+async def _locate(step: Step) -> None:
     """Look up the tested commit, if a page needs it."""
     until = announcing(step.clock.now(), step.deadline)
-    step.context = yield from step.publisher.pages.locate(step.context, step.inputs, until=until)
+    step.context = await step.publisher.pages.locate(step.context, step.inputs, until=until)
 
 
-def _plan_legs(step: Step) -> Procedure[None]:
+async def _plan_legs(step: Step) -> None:
     """Plan the legs. Of a run template, each leg keeps the parts that are its own."""
     launches = acts_as(step.inputs) in LAUNCHING_MODES
     step.legs = legs_of(step.file.parts(step.inputs))
     if step.template:
-        step.legs = yield from with_own_parts(step.session())
+        step.legs = await with_own_parts(step.session())
     select_legs(step, step.legs)
     if launches and step.inputs.max_parallel_runs and len(step.legs) == 1 and not step.left_out:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
-def run_legs(session: StepRun) -> Procedure[Judgement]:
+async def run_legs(session: StepRun) -> Judgement:
     """Mode wait is mode run without the launch."""
     if session.inputs.mode == "wait":
-        yield from give_known(session)
-        yield from adopt_runs(session)
+        await give_known(session)
+        await adopt_runs(session)
     else:
-        yield from _prepare(session)
-    yield from _run_side_by_side(session, session.step.all_legs, _run_leg)
-    return (yield from conclude_step(session))
+        await _prepare(session)
+    await _run_side_by_side(session, session.step.all_legs, _run_leg)
+    return await conclude_step(session)
 
 
-def launch_legs(session: StepRun) -> Procedure[Judgement]:
+async def launch_legs(session: StepRun) -> Judgement:
     step = session.step
-    yield from _prepare(session)
-    yield from _run_side_by_side(session, step.all_legs, _launch_alone)
+    await _prepare(session)
+    await _run_side_by_side(session, step.all_legs, _launch_alone)
     for leg in step.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     if resumed := [leg for leg in step.all_legs if leg.trials and not leg.error and leg.first.resumed]:
-        yield from _run_side_by_side(session, resumed, confirm)
+        await _run_side_by_side(session, resumed, confirm)
     for leg in step.legs:
         if not leg.error:
             leg.judgement = LAUNCHED_RUN
     return gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
-def cancel_runs(session: StepRun) -> Procedure[Judgement]:
+async def cancel_runs(session: StepRun) -> Judgement:
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
-    cancellations = yield from cancel_named(session.of(leg), session.inputs.run_id.ids)
+    cancellations = await cancel_named(session.of(leg), session.inputs.run_id.ids)
     return Judgement(None, CANCELLED, RunsCancelled(tuple(cancellations)))
 
 
-def _run_leg(session: LegRun) -> Procedure[None]:
+async def _run_leg(session: LegRun) -> None:
     """Run a base without judging it; launch any other leg if it has no run, and judge it."""
     if isinstance(session.leg, Base):
-        yield from run_base(session, session.leg)
+        await run_base(session, session.leg)
         return
     if not session.leg.trials:
-        yield from _launch_and_announce(session)
+        await _launch_and_announce(session)
     if session.leg.slices:
-        yield from evaluate_slices(session)
+        await evaluate_slices(session)
     else:
-        yield from evaluate_leg(session)
+        await evaluate_leg(session)
         if session.leg.inputs.repeat_on_failure or len(session.leg.trials) > 1:
-            yield from repeat_leg(session)
+            await repeat_leg(session)
 
 
-def _launch_alone(session: LegRun) -> Procedure[None]:
+async def _launch_alone(session: LegRun) -> None:
     """Launch the first run. That of a base waits until a leg that is compared with it was launched."""
     step, leg = session.step, session.leg
     tested = [other for other in step.legs if leg.is_base and other.base is leg]
     while tested and not any(other.trials and other.first.run_id for other in tested):
         if all(other.is_done for other in tested):
             return
-        yield step.changed.wait()
-    yield from _launch_and_announce(session)
+        await step.changed.wait()
+    await _launch_and_announce(session)
 
 
-def _launch_and_announce(session: LegRun) -> Procedure[None]:
+async def _launch_and_announce(session: LegRun) -> None:
     """Show the step's first launch. How large the run is comes before it in the log."""
     step = session.step
-    trial = yield from launch_in_turn(session)
+    trial = await launch_in_turn(session)
     if step.is_announced or session.leg.is_base:
         return
     step.is_announced = True
     if step.is_counted_first:
-        yield from announce(step)
+        await announce(step)
         return
     try:
-        yield from tell_size(session, announce(step))
+        await tell_size(session, announce(step))
     finally:
         log_launch(session, trial)
 
 
-def _prepare(session: StepRun) -> Procedure[None]:
+async def _prepare(session: StepRun) -> None:
     """Raises InputError. A single run without a limit begins sooner: the look at its test set follows."""
     step = session.step
     if len(step.legs) > 1 and any(leg.inputs.mutation_ids for leg in step.legs):
-        yield from check_mutations(session)
-    yield from give_known(session)
+        await check_mutations(session)
+    await give_known(session)
     if step.is_counted_first:
-        yield from plan_sizes(session)
+        await plan_sizes(session)
     if step.is_re_run and step.inputs.resume:
-        yield from look_back(session)
+        await look_back(session)
     if step.is_counted_first:
         check_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
         warn_of_undecidable(step)
 
 
-def _run_side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+async def _run_side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> None:
     """An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(session.of(leg), work) for leg in legs]
-    all_or_first_error((yield from together(works, session.clock)))
+    all_or_first_error(await together(works, session.clock))
 
 
-def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
+async def _with_own_error(session: LegRun, work: Work) -> None:
     step, leg = session.step, session.leg
     try:
-        yield from work(session)
+        await work(session)
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
         problem = _as_gate_error(error, step.context, session.report_bug)
         leg.error = errored(problem)
@@ -245,7 +245,7 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     step.changed.happen()
     if leg.is_ending:
         if leg.outcome:
-            yield from end_runs(session, leg.outcome.verdict)
+            await end_runs(session, leg.outcome.verdict)
         leg.is_ending = False
         step.changed.happen()
 
@@ -259,7 +259,7 @@ MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
 }
 
 
-def _read_inputs(step: Step) -> Procedure[Inputs]:
+async def _read_inputs(step: Step) -> Inputs:
     """Read the inputs, with those of a run template. Mode plan reports wrong ids beside other mistakes.
 
     Raises InputError, CovalError, RunnerError.
@@ -267,11 +267,11 @@ def _read_inputs(step: Step) -> Procedure[Inputs]:
     try:
         _read_and_check(step)
         if step.inputs.run_template_id and step.inputs.api_key is not None:
-            yield from expand(step)
+            await expand(step)
     except InputError as error:
         if step.inputs.mode != "plan":
             raise
-        raise (yield from with_wrong_ids(step, error)) from None
+        raise await with_wrong_ids(step, error) from None
     return step.inputs
 
 

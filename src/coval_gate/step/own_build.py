@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, Rejected
-from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
+from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import AGENT
@@ -34,33 +34,33 @@ TAG_LAG: Final = 30.0  # s for which attach in another job may still be about to
 PAUSE: Final = 5.0  # s between two looks for the tag
 
 
-def note_agent_type(session: StepRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+async def note_agent_type(session: StepRun, request: LaunchRequest) -> Mapping[str, Any]:
     """Return metadata for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
-    agent_type = yield from read_agent_type(session, request.agent_id, until=session.deadline, once=True)
+    agent_type = await read_agent_type(session, request.agent_id, until=session.deadline, once=True)
     return {AGENT_TYPE: agent_type} if agent_type else {}
 
 
-def refuse_own_builds(session: LegRun, request: LaunchRequest) -> Procedure[None]:
+async def refuse_own_builds(session: LegRun, request: LaunchRequest) -> None:
     """Raise GateError if a job has to answer the agent, or the base agent, whose run begins after this one."""
     base = session.leg.base
     ids = [request.agent_id, *([ids_of(base.inputs)["agent_id"]] if base else [])]
     reading = (read_agent_type(session, agent_id, until=session.deadline, once=True) for agent_id in ids)
-    types = all_or_first_error((yield from together(reading, session.clock)))
+    types = all_or_first_error(await together(reading, session.clock))
     if ANSWERED_BY_JOB in types:
         raise unanswerable(ids[types.index(ANSWERED_BY_JOB)])
 
 
-def refuse_unanswered(session: LegRun, trial: Trial) -> Procedure[None]:
+async def refuse_unanswered(session: LegRun, trial: Trial) -> None:
     """Raise GateError in mode run if a job has to answer a run that was taken over, or whose agent was unreadable."""
     if session.inputs.mode != "run":
         return
-    yield from _read_type(session, trial)
+    await _read_type(session, trial)
     if trial.agent_type == ANSWERED_BY_JOB:
         trial.is_given_up = True
         raise unanswerable(trial.ids.get("agent_id", ""))
 
 
-def find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
+async def find_attached(session: LegRun, trial: Trial) -> None:
     """Note in the trial whether a job answered it, and its agent's type, unless `_refuse_unanswered` has read that."""
     run = trial.run
     if run is None or session.inputs.mode != "wait":
@@ -72,20 +72,20 @@ def find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
     noted = run.metadata.get(AGENT_TYPE)
     if isinstance(noted, str) and noted:
         trial.agent_type = noted
-    yield from _read_type(session, trial)
+    await _read_type(session, trial)
     if trial.agent_type != ANSWERED_BY_JOB:
         return
     trial.attached = False
     patience = min(TAG_LAG, session.inputs.metrics_grace_time) if run.is_over else 0.0
     until = min(session.deadline, session.clock.now() + patience)
     while session.clock.now() + PAUSE <= until and not trial.attached:
-        yield Wait(PAUSE)
+        await Wait(PAUSE)
         with suppress(CovalError):
-            polled = yield from session.client.get_run(run.run_id, until=until, once=True)
+            polled = await session.client.get_run(run.run_id, until=until, once=True)
             trial.attached = is_marked(polled, ATTACHED)
 
 
-def _read_type(session: LegRun, trial: Trial) -> Procedure[None]:
+async def _read_type(session: LegRun, trial: Trial) -> None:
     """Ask Coval unless the type is known. A key that may not read agents leaves it unknown."""
     shown = (trial.run.agent_id if trial.run else "") or trial.ids.get("agent_id")
     agent_id = shown or ids_of(session.inputs)["agent_id"]
@@ -95,14 +95,14 @@ def _read_type(session: LegRun, trial: Trial) -> Procedure[None]:
         session.warn(f"Coval does not show the agent of run {trial.run_id}. {UNSEEN} Set agent_id.")
         return
     until = session.times.informing(session.clock.now(), READING)
-    trial.agent_type = yield from read_agent_type(session, agent_id, until=until)
+    trial.agent_type = await read_agent_type(session, agent_id, until=until)
 
 
-def read_agent_type(session: StepRun, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
+async def read_agent_type(session: StepRun, agent_id: str, *, until: float, once: bool = False) -> str:
     """Return an empty text if Coval does not show the type. Warn where a run that no job answered then goes unseen."""
     try:
         shown = session.client.shown.get((AGENT.key, agent_id))
-        agent = shown or (yield from session.client.get(AGENT, agent_id, until=until, once=once))
+        agent = shown or await session.client.get(AGENT, agent_id, until=until, once=once)
     except CovalError as error:
         is_forbidden = isinstance(error, Rejected) and error.status == FORBIDDEN_STATUS
         mode, unread = session.inputs.mode, session.step.unread_agents

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
 from coval_gate.ci.host import GATE_NAME, IN_PROGRESS, Annotation, Context, Host, Page, PageText, tolerant
@@ -57,13 +56,13 @@ class PagePublisher:
         pages = [kept.page for kept in self._pages(inputs, context)]
         return [InvalidInput(page.input, page.problem) for page in pages if page.problem]
 
-    def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
+    async def locate(self, context: Context, inputs: Inputs, *, until: float) -> Context:
         """Return `context` with the tested commit, if the event does not name it and a page needs it."""
         pages = self._pages(inputs, context)
         if not pages or context.sha_is_known or not self._is_reachable(pages[0].page):
             return context
         with tolerant(self._host):
-            return (yield from pages[0].page.locate(context, until=until))
+            return await pages[0].page.locate(context, until=until)
         return context
 
     def owe(self, report: Report) -> None:
@@ -78,17 +77,17 @@ class PagePublisher:
                 kept.owed = self._text(kept.page, report, brief=True)
         self._save()
 
-    def announce(self, report: Report, *, until: float) -> Procedure[None]:
+    async def announce(self, report: Report, *, until: float) -> None:
         self.owe(report._replace(judgement=UNFINISHED_RUN))
         for kept in self._pages_of_commit(report):
-            yield from self._set(kept, report, brief=True, until=until)
+            await self._set(kept, report, brief=True, until=until)
 
-    def conclude(self, report: Report, times: Times) -> Procedure[str]:
+    async def conclude(self, report: Report, times: Times) -> str:
         """Return the URL of the first page that has one; empty if none has."""
         first = self._clock.now()
         kept_pages = sorted(self._pages(report.inputs, report.context), key=lambda kept: not kept.page.on_commit)
         for kept in kept_pages:
-            if (yield from self._set(kept, report, until=times.updating_of(self._clock.now(), first))):
+            if await self._set(kept, report, until=times.updating_of(self._clock.now(), first)):
                 kept.is_done = True
                 self._save()
         return next((kept.page.url for kept in kept_pages if kept.page.url), "")
@@ -107,7 +106,7 @@ class PagePublisher:
         """Whether the main step saved the final state, with the commit, of every page that still lacks it."""
         return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.on_commit)
 
-    def close(self, report: Report, times: Times) -> Procedure[None]:
+    async def close(self, report: Report, times: Times) -> None:
         """If the main step saved nothing, show the `report`."""
         first = self._clock.now()
         for kept in self._pages_of_commit(report):
@@ -121,7 +120,7 @@ class PagePublisher:
                 owed = owed._replace(sha=here.sha, name=here.name)
             kept.page.certain = False
             until = times.updating_of(self._clock.now(), first)
-            if (yield from self._set(kept, report, owed=owed, brief=True, until=until)):
+            if await self._set(kept, report, owed=owed, brief=True, until=until):
                 kept.is_done = True
                 self._save()
 
@@ -135,9 +134,9 @@ class PagePublisher:
     def _pages_of_commit(self, report: Report) -> list[KeptPage]:
         return [kept for kept in self._pages(report.inputs, report.context) if kept.page.on_commit]
 
-    def _set(
+    async def _set(
         self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
-    ) -> Procedure[bool]:
+    ) -> bool:
         """Show the report, or what is `owed`, on a page. Return False if a later attempt may succeed."""
         page = kept.page
         if owed is None and not _takes(page, report):
@@ -151,7 +150,7 @@ class PagePublisher:
             text = owed or self._text(page, report, brief=brief)
             if text != kept.shown:
                 try:
-                    yield from page.show(text, report.context, until=until)
+                    await page.show(text, report.context, until=until)
                 except HostError as error:
                     forbidden = error.forbidden
                     raise

@@ -37,12 +37,12 @@ MOST_LINES: Final = 100
 LONGEST_SHOWN_NAME: Final = 60  # characters
 
 
-def plan_step(step: Step) -> Procedure[Judgement]:
+async def plan_step(step: Step) -> Judgement:
     """Show the plan, and return a judgement without a verdict. Raises InputError with every mistake."""
     inputs = step.inputs
     looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
     if inputs.api_key is not None:
-        looked = yield from _look_up_all(step.session())
+        looked = await _look_up_all(step.session())
     cases = {  # by test set, as far as Coval shows their number
         id_: resource.cases
         for (_, id_), resource in looked.resources.items()
@@ -51,11 +51,11 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if inputs.api_key is not None:
-        looked.problems.extend((yield from _problems_of(give_known(step.session()))))
+        looked.problems.extend(await _problems_of(give_known(step.session())))
     if inputs.api_key is not None:
-        looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
+        looked.problems.extend(await _problems_of(draw_slices(step.session())))
     is_fine = inputs.api_key is not None and not looked.problems
-    replayed = (yield from replay(step.session(), looked)) if is_fine else []
+    replayed = await replay(step.session(), looked) if is_fine else []
     total = step.planned_simulations
     _check_limit(step, total, looked)
     groups = legs_by_thresholds(step)
@@ -78,27 +78,27 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     return Judgement(None, PLANNED_ONLY, OnlyRead(_plan_summary(step, total)))
 
 
-def _look_up_all(session: StepRun) -> Procedure[Looked]:
+async def _look_up_all(session: StepRun) -> Looked:
     step = session.step
     session = prepared(session)
-    looked = yield from read_named(session, [leg.inputs for leg in step.legs])
+    looked = await read_named(session, [leg.inputs for leg in step.legs])
     legs = step.all_legs
     # The mistakes that a launch of a leg would find: missing metrics, and an unusable baseline.
     checks = [(leg, check(session.of(leg))) for leg in legs for check in (check_names, check_baseline)]
     works = [_problems_of(check) for _, check in checks]
-    found = all_or_first_error((yield from together(works, session.clock)))
+    found = all_or_first_error(await together(works, session.clock))
     for (leg, _), problems in zip(checks, found, strict=True):
         if leg.is_base:
             about_base = "(the run of base_agent_id)."
             problems = [problem._replace(what=f"{problem.what.rstrip('.')} {about_base}") for problem in problems]
         looked.problems.extend(problems)
-    yield from look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
+    await look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
     return looked
 
 
-def _problems_of(check: Procedure[None]) -> Procedure[list[InvalidInput]]:
+async def _problems_of(check: Procedure[None]) -> list[InvalidInput]:
     try:
-        yield from check
+        await check
     except InputError as error:
         return [InvalidInput(*pair) for pair in error.pairs]
     return []

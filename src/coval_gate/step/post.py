@@ -36,7 +36,7 @@ def post(runtime: Runtime) -> int:
     return 0
 
 
-def finish(step: Step) -> Procedure[None]:
+async def finish(step: Step) -> None:
     host = step.host
     step.read_file()
     environ = step.runtime.environ
@@ -56,15 +56,15 @@ def finish(step: Step) -> Procedure[None]:
     step.context = host.context()._replace(matrix=inputs.matrix)
     if inputs.mode == "wait":
         step.context = with_unknown_commit(step.context)
-    hurried = bool(left) and (yield from _attempt(step, _finish_trials(step, left)))
+    hurried = bool(left) and await _attempt(step, _finish_trials(step, left))
     if is_open:
-        yield from _attempt(step, _close(step, hurried=hurried))
+        await _attempt(step, _close(step, hurried=hurried))
 
 
-def _attempt(step: Step, work: Procedure[None]) -> Procedure[bool]:
+async def _attempt(step: Step, work: Procedure[None]) -> bool:
     """Turn any failure into a warning. Return whether the work was interrupted."""
     try:
-        yield from work
+        await work
     except Interrupted:
         step.host.log("The post step was interrupted.")
         return True
@@ -74,23 +74,23 @@ def _attempt(step: Step, work: Procedure[None]) -> Procedure[bool]:
     return False
 
 
-def _close(step: Step, *, hurried: bool) -> Procedure[None]:
+async def _close(step: Step, *, hurried: bool) -> None:
     """`hurried`: the runner is about to kill the step."""
     inputs, clock, pages = step.inputs, step.clock, step.publisher.pages
     if not pages.are_saved:  # so find the commit here
         if inputs.mode == "wait" and inputs.api_key is not None and inputs.run_id.ids:
             client = step.session(Times.for_post_step(clock.now())).client
             with suppress(CovalError):
-                run_named = yield from client.get_run(inputs.run_id.ids[0], until=clock.now() + POST_LOCATING)
+                run_named = await client.get_run(inputs.run_id.ids[0], until=clock.now() + POST_LOCATING)
                 step.context = with_provenance(step.context, run_named)
-        step.context = yield from pages.locate(step.context, inputs, until=clock.now() + POST_LOCATING)
+        step.context = await pages.locate(step.context, inputs, until=clock.now() + POST_LOCATING)
     now = clock.now()
     times = Times.for_interrupted(now) if hurried else Times.for_post_step(now)
     # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.
-    yield from pages.close(report_of(step, UNFINISHED_RUN), times)
+    await pages.close(report_of(step, UNFINISHED_RUN), times)
 
 
-def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
+async def _finish_trials(step: Step, trials: Sequence[Trial]) -> None:
     if step.inputs.api_key is None:
         if left := [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]:
             runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
@@ -101,26 +101,26 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
     now = step.clock.now()
     session = step.session(Times.for_post_step(now)).until(now + POST_CANCELLING)
     legs = {leg.name: leg for leg in step.legs}
-    yield from together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
+    await together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
     with suppress(RunnerError):  # a host may keep the state until all is done
         step.save()
 
 
-def _do_duties(session: Session, trial: Trial) -> Procedure[None]:
+async def _do_duties(session: Session, trial: Trial) -> None:
     """Do what the main step left of one trial. What cannot be done is a warning."""
     undone = "The run could not be cancelled"
     try:
         if Duty.CANCEL in trial.duties:
-            ended = yield from cancel_trial(session, trial)
+            ended = await cancel_trial(session, trial)
             which = f" ({trial.run_id})" if trial.run_id else ""
             session.log(f"The main step left a run behind: {cancellation_text(ended)}{which}.")
         undone = "Could not check for a second run"
         if Duty.CANCEL_OTHERS in trial.duties:
-            yield from end_other_launches(session, trial)
+            await end_other_launches(session, trial)
         if Duty.MARK in trial.duties:
             undone = ""
             sent = (trial.tags.key,) if trial.tags.key else ()
-            if (yield from mark(session, trial.run_id, FAILED_TAG, sent=sent)):
+            if await mark(session, trial.run_id, FAILED_TAG, sent=sent):
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
     except CovalError as error:
         not_marked = not_marked_text([trial.run_id], error.what, error.advice)

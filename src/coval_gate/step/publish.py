@@ -63,14 +63,14 @@ class Rendering:
         """Render only what is ready by `until`, a time of the clock."""
         self._until = min(self._until, until)
 
-    def of(self, work: Callable[[], T]) -> Procedure[T]:
+    async def of(self, work: Callable[[], T]) -> T:
         """Raises NotRendered if it takes too long, and what `work` raises."""
         if self._clock.now() >= self._until:
             raise NotRendered
         call = BackgroundCall(work)
         while not call.ended:
             try:
-                yield Wait(max(0.0, self._until - self._clock.now()), (call,))
+                await Wait(max(0.0, self._until - self._clock.now()), (call,))
             except Interrupted:
                 self._signalled = True
                 self.end_at(self._clock.now() + AFTER_SIGNAL)
@@ -130,31 +130,31 @@ class Publisher:
     def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
         return self._rendering.of(lambda: render(self.pages.documents.of(report)))
 
-    def publish(self, report: Report, times: Times) -> Procedure[Published]:
+    async def publish(self, report: Report, times: Times) -> Published:
         """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
-        published = yield from self._write(Published(report))
+        published = await self._write(Published(report))
         tell_verdict: Callable[[], None] = partial(self._tell_briefly, published.report)
         try:
             if report.inputs.summary:
                 with tolerant(self._host):
                     past = published.report.history
-                    page = yield from self._rendered(published.report, partial(pages.render, input_name="summary"))
+                    page = await self._rendered(published.report, partial(pages.render, input_name="summary"))
                     self._host.add_summary(history.summary(past) if past else page.summary)
-            tell_verdict = yield from self._log(published)
+            tell_verdict = await self._log(published)
         except NotRendered:
             self._host.log(LEFT_OUT)
         try:
-            return (yield from self._conclude_pages(published, times))
+            return await self._conclude_pages(published, times)
         finally:
             tell_verdict()  # the last line of the log
 
-    def _conclude_pages(self, published: Published, times: Times) -> Procedure[Published]:
+    async def _conclude_pages(self, published: Published, times: Times) -> Published:
         """Even after an interrupt, the pages get the verdict."""
         with suppress(RunnerError):
             try:
                 self._rendering.check()
-                url = yield from self.pages.conclude(published.report, times)
+                url = await self.pages.conclude(published.report, times)
             except Interrupted:
                 self.is_interrupted = True
                 return published
@@ -163,7 +163,7 @@ class Publisher:
                 self._host.set_outputs(self._outputs(published))
         return published
 
-    def _write(self, published: Published) -> Procedure[Published]:
+    async def _write(self, published: Published) -> Published:
         """If anything cannot be written, the verdict is an error; the first error counts."""
         written = published
         for file in (None, *FILES):  # the outputs come first
@@ -171,7 +171,7 @@ class Publisher:
                 if file is None:
                     self.write_verdict(written)
                 else:
-                    written = yield from self._write_file(file, written)
+                    written = await self._write_file(file, written)
             except NotRendered:
                 break
             except GateError as error:
@@ -193,10 +193,10 @@ class Publisher:
             self._host.annotate("warning", GATE_NAME, error.what)
         return published
 
-    def _write_file(self, file: File, published: Published) -> Procedure[Published]:
+    async def _write_file(self, file: File, published: Published) -> Published:
         if not (path := self._places.get(file.input)):
             return published
-        text = yield from self._rendered(
+        text = await self._rendered(
             published.report, lambda document: self._host.redact(file.render(document, published.report.history))
         )
         self._workspace.write(path, text)
@@ -212,13 +212,13 @@ class Publisher:
     def _annotates(self, report: Report) -> bool:
         return self._host.annotates and report.inputs.annotations
 
-    def _log(self, published: Published) -> Procedure[Callable[[], None]]:
+    async def _log(self, published: Published) -> Callable[[], None]:
         """End short and unfolded: readers of a failing step's log start at its end.
 
         Return the function that logs the verdict. Messages about the pages come before it.
         """
         report, judgement = published.report, published.report.judgement
-        closing = yield from self._rendered(report, log.Closing)
+        closing = await self._rendered(report, log.Closing)
         annotates = self._annotates(report)
         fails = not judgement.passes_gate
         # Each page may fail with a warning of its own; the host has reserved one.

@@ -7,7 +7,7 @@ left to the post step like the first run.
 from functools import partial
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import Procedure, beside
+from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, Repetition, SingleRun, errored, judgement_with_words
 from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
@@ -20,7 +20,7 @@ from coval_gate.step.leg import Base
 from coval_gate.step.step import LegRun
 
 
-def repeat_leg(session: LegRun) -> Procedure[None]:
+async def repeat_leg(session: LegRun) -> None:
     """Repeat the leg's run if it failed. A repetition without data leaves the first run's verdict.
 
     A run that the user names as a repetition stands for a new one. Raises CovalError, RunnerError.
@@ -36,12 +36,12 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
         if (is_there or _may_launch_again(session, took=took)) and _may_turn_out_better(session, first.judgement):
             if not is_there:
                 session.log(f"The run failed: {reason(first.judgement).rstrip('.')}. Repeating it once.")
-            second = yield from _judge_repetition(session, first.judgement)
+            second = await _judge_repetition(session, first.judgement)
             others, why = others[1:], "of which one repetition counts"
             if is_usable(second.judgement):
-                both = yield from beside(partial(judge_together, (first, second), session.criteria))
+                both = await beside(partial(judge_together, (first, second), session.criteria))
                 session.log("Both runs together:")
-                yield from show_leg(session, both)
+                await show_leg(session, both)
             else:
                 leg.judgement = first.judgement._replace(repetition=Repetition((first,), unusable=second))
     for other in others:
@@ -94,14 +94,14 @@ def _fits(session: LegRun) -> bool:
     return False
 
 
-def _judge_repetition(session: LegRun, first: Judgement) -> Procedure[SingleRun]:
+async def _judge_repetition(session: LegRun, first: Judgement) -> SingleRun:
     """Judge the repetition alone. An error becomes its judgement. Raises Interrupted."""
     try:
-        outcome, judgement = yield from judge_trial(session, (yield from ensure_trial(session, 1)))
+        outcome, judgement = await judge_trial(session, await ensure_trial(session, 1))
         if isinstance(outcome, Completed):
             shown = session.client.shown
             judgement = judgement_with_words(judgement, shown.units, shown.labels)
-            yield from log_checks(session, judgement)
+            await log_checks(session, judgement)
         judgement = repeats(judgement, first)
     except GateError as error:
         judgement = errored(error)

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
+from coval_gate.base.schedule import all_or_first_error, beside, together
 from coval_gate.base.text import difference, one_line, plural, points
 from coval_gate.base.times import REPLAYING
 from coval_gate.coval.model import COMPLETED, Run
@@ -100,7 +100,7 @@ def _margin_text(nights: Nights, threshold: Threshold, compared: Sequence[Check]
     return text
 
 
-def replay(session: StepRun, looked: Looked) -> Procedure[list[str]]:
+async def replay(session: StepRun, looked: Looked) -> list[str]:
     """Return the plan's lines. What Coval does not show is unchecked."""
     step, session = session.step, session.within(REPLAYING)
     lines, replayed = list[str](), 0
@@ -117,31 +117,31 @@ def replay(session: StepRun, looked: Looked) -> Procedure[list[str]]:
         criteria = replace(criteria, known_checks=())  # other thresholds may read their metrics
         which = f" of {one_line(step.title_of(leg))}" if len(step.legs) > 1 else ""
         try:
-            nights = yield from _load_nights(own, source, criteria)
+            nights = await _load_nights(own, source, criteria)
         except CovalError as error:
             looked.unchecked.append(f"the earlier nights{which}: {one_line(error.what)}")
             continue
         if nights.judged:
-            found = yield from beside(partial(replay_lines, nights, session.client.shown.units))
+            found = await beside(partial(replay_lines, nights, session.client.shown.units))
             lines.extend([f"Replayed on the nights so far{which}:", *(f"  {line}" for line in found)])
     return lines
 
 
-def _load_nights(session: LegRun, source: BaselineSource, criteria: Criteria) -> Procedure[Nights]:
+async def _load_nights(session: LegRun, source: BaselineSource, criteria: Criteria) -> Nights:
     """Leave out runs that lack data, and nights with another persona or judge than the newest. Raises CovalError."""
-    listed, before = yield from _list_nights(session, source)
+    listed, before = await _list_nights(session, source)
     calls = (load_listed(session, run, criteria) for run in [*listed, *before])
-    loaded = all_or_first_error((yield from together(calls, session.clock, at_once=LOADS_AT_ONCE)))
+    loaded = all_or_first_error(await together(calls, session.clock, at_once=LOADS_AT_ONCE))
     runs: Sequence[BaselineRun] = [run for run in loaded if isinstance(run, BaselineRun)]
     if runs:
         newest = Subject(runs[0].run, runs[0].result, None, session.step.context, criteria)
-        runs = yield from distinguish(session, runs, newest)
+        runs = await distinguish(session, runs, newest)
     ids = [run.run_id for run in listed]
     nights = [run for run in runs if run.run.run_id in ids and not (run.changed_metrics or run.changed_persona)]
     return Nights(criteria, source, nights[::-1], [run for run in runs if run.run.run_id not in ids])
 
 
-def _list_nights(session: LegRun, source: BaselineSource) -> Procedure[tuple[Sequence[Run], Sequence[Run]]]:
+async def _list_nights(session: LegRun, source: BaselineSource) -> tuple[Sequence[Run], Sequence[Run]]:
     """Return the nights, and the runs with which the first of them is compared, both newest first. Raises CovalError.
 
     The nights are younger than the oldest run that may be a baseline, such as one that a person accepted.
@@ -150,7 +150,7 @@ def _list_nights(session: LegRun, source: BaselineSource) -> Procedure[tuple[Seq
     tag = branch_tag(session.step.context, source.name) if is_branch else source.name
     most = source.last + (MOST_NIGHTS if is_branch else 0)
     sought = Sought(ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(baseline_candidates(runs)) >= most)
-    tagged = (yield from search(session, sought)).runs if tag else ()
+    tagged = (await search(session, sought)).runs if tag else ()
     candidates = baseline_candidates(tagged)[:most]
     if not candidates:
         return (), ()
@@ -164,4 +164,4 @@ def _list_nights(session: LegRun, source: BaselineSource) -> Procedure[tuple[Seq
         nights = [*filter(is_night, tagged)][:MOST_NIGHTS]
         return nights, [run for run in candidates if run not in nights][: source.last]
     untagged = sought._replace(tag="", since=oldest, fits=is_night, enough=lambda runs: len(runs) >= MOST_NIGHTS)
-    return (yield from search(session, untagged)).runs[:MOST_NIGHTS], candidates
+    return (await search(session, untagged)).runs[:MOST_NIGHTS], candidates

@@ -146,9 +146,9 @@ def announce(step: Step) -> Procedure[None]:
     return step.publisher.pages.announce(report_of(step, LAUNCHED_RUN), until=until)
 
 
-def fetch_details(
+async def fetch_details(
     session: Session, result: RunResult, failing: Sequence[str], *, known: frozenset[str], test_set_id: str
-) -> Procedure[Details]:
+) -> Details:
     """Fetch the names of all test cases, `known` ones (ids) too, and more about the first `failing` simulations (ids).
 
     Leave out what the key may not read, and everything after a call without a response.
@@ -160,7 +160,7 @@ def fetch_details(
     words = _words(session, result, first, known, test_set_id)
     transcripts = _transcripts(session, first if with_transcripts else [])
     # Side by side: neither delays the other.
-    worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
+    worded, transcribed = all_or_first_error(await together((words, transcripts), session.clock))
     return worded._replace(transcripts=transcribed.transcripts)
 
 
@@ -169,32 +169,32 @@ def _briefly(session: Session, seconds: float) -> Session:
     return session.until(session.times.informing(session.clock.now(), seconds))
 
 
-def _words(
+async def _words(
     session: Session, result: RunResult, first: Sequence[Simulation], known: frozenset[str], test_set_id: str
-) -> Procedure[Details]:
+) -> Details:
     """Fetch the names of test cases, and the judges' comments on the `first` simulations."""
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
         case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)} | known
-        yield from fetch_labels(session, case_ids, labels, test_set_id)
+        await fetch_labels(session, case_ids, labels, test_set_id)
     with suppress(CovalError):
         for case_id in dict.fromkeys(simulation.test_case_id for simulation in first):
             if case_id and case_id not in labels:
-                labels[case_id] = (yield from session.client.get(TEST_CASE, case_id, until=session.deadline)).label
+                labels[case_id] = (await session.client.get(TEST_CASE, case_id, until=session.deadline)).label
     with suppress(CovalError):
         for simulation in first:
             if simulation.completed:
-                outputs = yield from session.client.list_metric_outputs(simulation.id, until=session.deadline)
+                outputs = await session.client.list_metric_outputs(simulation.id, until=session.deadline)
                 texts[simulation.id] = {
                     output.metric_id: output.explanation for output in outputs if output.explanation
                 }
     return Details(labels=labels, texts=texts)
 
 
-def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
+async def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Details:
     calls = (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken)
-    fetched = yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)
+    fetched = await together(calls, session.clock, at_once=CALLS_AT_ONCE)
     transcripts: dict[str, tuple[Turn, ...]] = {}
     for simulation, turns in zip(spoken, fetched, strict=True):
         if turns and not isinstance(turns, CovalError):
@@ -202,7 +202,7 @@ def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[De
     return Details(transcripts=transcripts)
 
 
-def fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
+async def fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> None:
     """Fill in `labels` from the first pages of the test set. Legs with the same test set list it once."""
     shown = session.client.shown.labels
     labels |= {case_id: shown[case_id] for case_id in case_ids if case_id in shown}
@@ -215,10 +215,10 @@ def fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], t
             labels[case.id] = case.label
         return len(labels) < len(case_ids) and len(listed) < MOST_LABELS
 
-    yield from session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
+    await session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
 
 
-def with_words(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
+async def with_words(session: Session, result: RunResult, judgement: Judgement) -> tuple[RunResult, Judgement]:
     """Return both with the units of metrics, as far as Coval shows them soon: first of those that were checked.
 
     Name the test cases that checks name, too.
@@ -232,7 +232,7 @@ def with_words(session: Session, result: RunResult, judgement: Judgement) -> Pro
     calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
     cases = {case: None for check in judgement.checks for case in named_cases(check) if case not in client.shown.labels}
     naming = [client.get(TEST_CASE, case, until=until, once=True) for case in [*cases][:MOST_UNITS]]
-    answers = yield from together([*calls, *naming], session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
+    answers = await together([*calls, *naming], session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     if late := sum(isinstance(answer, Unavailable) for answer in answers[: len(calls)]):
         session.log(f"Coval did not show {plural(late, 'metric')} in time, so reports may lack the units of values.")
     known = client.shown.units
@@ -241,7 +241,7 @@ def with_words(session: Session, result: RunResult, judgement: Judgement) -> Pro
     return result._replace(metrics=metrics), judgement_with_words(judgement, units, client.shown.labels)
 
 
-def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
+async def find_names(step: Step, judgement: Judgement) -> None:
     """Look up the names that the report needs, and no response has shown. A signal meanwhile changes no verdict."""
     if judgement.verdict is None or step.inputs.mode == "cancel" or not any(trial.run_id for trial in step.trials):
         return
@@ -256,6 +256,6 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
             by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
             unknown = [named for named in dict.fromkeys(by_kind) if named[1] and shown.name_of(*named) is None]
             calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:NAMES_FETCHED]]
-            yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
+            await together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     except Interrupted:
         step.hurry()

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile, zip_longest
 from typing import Final
 
-from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import plural
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.model import COMPLETED, Run
@@ -30,13 +29,13 @@ KEPT: Final = "They are kept, and only the rest is launched. To launch all anew,
 ALL_COMPLETED: Final = "Every leg completed in an earlier attempt, so all launch anew."
 
 
-def look_back(session: StepRun) -> Procedure[None]:
+async def look_back(session: StepRun) -> None:
     """Give each leg the runs of earlier attempts that it takes over. End those that nothing needs now.
 
     Raises CovalError if Coval lists no runs.
     """
     step = session.step
-    listed = yield from list_earlier(session)
+    listed = await list_earlier(session)
     step.unidentified = listed.hidden
     launches = {leg: launches_of(session.of(leg)) for leg in step.all_legs}
     own, others = launches[step.legs[0]][0].earlier_of(listed.runs)
@@ -45,7 +44,7 @@ def look_back(session: StepRun) -> Procedure[None]:
     pairs = {leg: _pairs(leg, usable) for leg in step.legs}
     repeated, changed, of_others = unfinished_of(session, launches, listed)
     step.guard_leftovers(repeated | changed)
-    keeps = yield from _lack_a_run(session, launches, pairs, listed.runs)
+    keeps = await _lack_a_run(session, launches, pairs, listed.runs)
     if keeps:
         _take_over(step, pairs, usable)
     taken = {run.run_id: leg for leg in step.all_legs for run in leg.taken_over if run and not run.is_over}
@@ -62,16 +61,16 @@ def look_back(session: StepRun) -> Procedure[None]:
                 f"Run {run_id} goes on: an earlier attempt launched it with other inputs, perhaps in another call of "
                 "this workflow."
             )
-    yield from end_earlier(session, [*changed], "its request has changed since it was launched")
-    yield from end_earlier(session, [run_id for run_id in repeated if run_id not in taken], UNNEEDED)
+    await end_earlier(session, [*changed], "its request has changed since it was launched")
+    await end_earlier(session, [run_id for run_id in repeated if run_id not in taken], UNNEEDED)
 
 
-def _lack_a_run(
+async def _lack_a_run(
     session: StepRun,
     launches: Mapping[Leg, Sequence[Tags]],
     pairs: Mapping[Leg, Sequence[Pair]],
     runs: Sequence[Run],
-) -> Procedure[bool]:
+) -> bool:
     """Return whether any leg lacks a completed run, or a repetition that was launched, or slices that decide."""
     in_doubt: list[Leg] = []
     for leg, own in pairs.items():
@@ -82,7 +81,7 @@ def _lack_a_run(
                 return True
             in_doubt.append(leg)
     for leg in in_doubt:
-        if not (yield from already_decide(session.of(leg), pairs[leg])):
+        if not await already_decide(session.of(leg), pairs[leg]):
             return True
     return False
 

@@ -24,7 +24,7 @@ from coval_gate.step.step import Step, StepRun
 SETS_PERMISSION: Final = "test-sets:read"
 
 
-def plan_sizes(session: StepRun) -> Procedure[None]:
+async def plan_sizes(session: StepRun) -> None:
     """Record how many simulations each leg has. Draw the slices of those that have some.
 
     Raises InputError if an unknown size makes max_simulations impossible to keep.
@@ -34,7 +34,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
     now, deadline = session.clock.now(), session.deadline
     # Where a limit needs the sizes, a hiccup of Coval may not end the step.
     until = min(deadline, now + LOOKING_UP) if most else preparing(now, deadline)
-    cases, unknown = yield from _counted_cases(session, until)
+    cases, unknown = await _counted_cases(session, until)
     if unknown:
         id_, (why, advice) = next(iter(unknown.items()))
         if most:
@@ -44,7 +44,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if any(leg.inputs.spend == UNTIL_CLEAR for leg in step.legs):
-        yield from draw_slices(session)
+        await draw_slices(session)
 
 
 def check_sizes(session: StepRun) -> None:
@@ -58,7 +58,7 @@ def check_sizes(session: StepRun) -> None:
     session.log(_plan_text(step, total))
 
 
-def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
+async def tell_size(session: StepRun, announcing: Procedure[None]) -> None:
     """Log how many simulations the run has that was just launched. Announce the run meanwhile.
 
     If one call does not show the number in a moment, log nothing. If the run was taken over, only record it.
@@ -66,12 +66,12 @@ def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
     (leg,) = session.step.legs
     was_known = bool(most_cases_of(leg))
 
-    def look_up() -> Procedure[None]:
+    async def look_up() -> None:
         if until := sizing(session.clock.now(), session.deadline):
-            cases, _ = yield from _counted_cases(session, until, once=True)
+            cases, _ = await _counted_cases(session, until, once=True)
             leg.planned = size_of(leg.inputs, cases)
 
-    all_or_first_error((yield from together((announcing, look_up()), session.clock)))
+    all_or_first_error(await together((announcing, look_up()), session.clock))
     if leg.planned is not None and not leg.first.resumed:
         session.log(_plan_text(session.step, leg.planned))
         if session.inputs.mode == "run" and not was_known:
@@ -87,9 +87,9 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
     return drawn * for_each_case(inputs)
 
 
-def _counted_cases(
+async def _counted_cases(
     session: StepRun, until: float, *, once: bool = False
-) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
+) -> tuple[dict[str, int], dict[str, tuple[str, str]]]:
     """Return the sizes of test sets, and why others are unknown, with advice.
 
     Leave out legs that name test cases, and those whose slices are drawn.
@@ -98,7 +98,7 @@ def _counted_cases(
     counted = [inputs for inputs in legs if not inputs.test_case_ids and inputs.spend != UNTIL_CLEAR]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
     calls = (session.client.get(TEST_SET, id_, until=until, once=once) for id_ in ids)
-    test_sets = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    test_sets = await together(calls, session.clock, at_once=MOST_AT_ONCE)
     cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
     for id_, test_set in zip(ids, test_sets, strict=True):
         if isinstance(test_set, CovalError):

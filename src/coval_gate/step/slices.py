@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, beside, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, beside, together
 from coval_gate.base.text import duration, plural
 from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import HEADS, Context
@@ -45,33 +45,33 @@ OTHERWISE: Final = "or leave spend empty to launch them all at once."
 CHANGED: Final = "If test cases were removed since the step drew its slices, re-run the job: it draws them anew."
 
 
-def evaluate_slices(session: LegRun) -> Procedure[None]:
+async def evaluate_slices(session: LegRun) -> None:
     """Follow and judge the first slice, which was launched, and launch the others in turn. Raises as `evaluate_leg`."""
     leg, runs, longest, judgement = session.leg, list[SingleRun](), 0.0, UNFINISHED_RUN
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
         try:
-            trial = yield from ensure_trial(session, len(runs))
+            trial = await ensure_trial(session, len(runs))
         except Rejected as error:
             if runs:
                 error.advice = "\n".join(filter(None, (error.advice, CHANGED)))
             raise
-        outcome, alone = yield from judge_trial(session, trial)
+        outcome, alone = await judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
             passes = alone.timeout_passes and judgement.misses_nothing_yet
             alone = alone._replace(timeout_passes=passes)
             leg.judgement, leg.result = alone._replace(slices=Slices(Look(len(runs), cases))), None
             return
-        judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
+        judgement = await beside(partial(judge_slices, tuple(runs), session.criteria, cases))
         judgement = judgement._replace(timeout_passes=alone.timeout_passes)
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _launches_more(session, judgement, longest):
             break
-    yield from show_leg(session, cut_off(judgement, session.overall_limit))
+    await show_leg(session, cut_off(judgement, session.overall_limit))
 
 
-def already_decide(session: LegRun, pairs: Sequence[tuple[Run, Run | None]]) -> Procedure[bool]:
+async def already_decide(session: LegRun, pairs: Sequence[tuple[Run, Run | None]]) -> bool:
     """Return whether the completed slices of earlier attempts, each with its base's, decide the leg.
 
     Copies of the leg and its base are judged: the step may still launch all anew. Raises Interrupted.
@@ -84,17 +84,15 @@ def already_decide(session: LegRun, pairs: Sequence[tuple[Run, Run | None]]) -> 
         for number, (run, base_run) in enumerate(pairs):
             if base and base_run:
                 beside_it = session.of(base)
-                base.outcomes.append(
-                    (yield from follow_trial(beside_it, _completed_trial(beside_it, number, base_run)))
-                )
-            outcome, alone = yield from judge_trial(copied, _completed_trial(copied, number, run))
+                base.outcomes.append(await follow_trial(beside_it, _completed_trial(beside_it, number, base_run)))
+            outcome, alone = await judge_trial(copied, _completed_trial(copied, number, run))
             if not isinstance(outcome, Completed):
                 return False
             runs.append(SingleRun(run.run_id, alone))
     except GateError:
         return False
     cases = tuple(accumulate(map(len, leg.slices)))
-    judgement = yield from beside(partial(judge_slices, tuple(runs), copied.criteria, cases))
+    judgement = await beside(partial(judge_slices, tuple(runs), copied.criteria, cases))
     return judgement.slices is not None and judgement.slices.is_clear
 
 
@@ -130,12 +128,12 @@ def cut_off(judgement: Judgement, limit: Limit) -> Judgement:
     return judgement._replace(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=judgement.cause._replace(late=limit))
 
 
-def draw_slices(session: StepRun) -> Procedure[None]:
+async def draw_slices(session: StepRun) -> None:
     """Give each leg with `spend: until clear` its slices. The planned sizes of the others count. Raises InputError."""
     step, context = session.step, session.step.context
     legs = [leg for leg in step.all_legs if leg.inputs.spend == UNTIL_CLEAR]
     ids = list(dict.fromkeys(_test_set_id(leg) for leg in legs if not leg.inputs.test_case_ids))
-    read = yield from together(map(partial(_read_cases, session), ids), session.clock, at_once=MOST_AT_ONCE)
+    read = await together(map(partial(_read_cases, session), ids), session.clock, at_once=MOST_AT_ONCE)
     listed = dict(zip(ids, all_or_first_error(read), strict=True))
     every = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
     known = {entry.test_case for leg in legs for entry in leg.known}  # legs that share a base draw the same
@@ -164,18 +162,18 @@ def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
     return is_own and bool(branch) and not context.for_pull_request
 
 
-def _read_cases(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
+async def _read_cases(session: StepRun, test_set_id: str) -> tuple[str, ...]:
     """Return the ids of a test set's cases, in Coval's order. Raises InputError."""
     client, until = session.client, min(session.deadline, session.clock.now() + LOOKING_UP)
     try:
-        cases = yield from client.list(cases_of(test_set_id), until=until)
+        cases = await client.list(cases_of(test_set_id), until=until)
     except CovalError as error:
         what = f"the test cases of test set {test_set_id} could not be listed. {error.what}"
         raise _refuse(
             f"{what} Give the API key the permission {CASES_PERMISSION}, set test_case_ids, {OTHERWISE}"
         ) from None
     with suppress(CovalError):
-        if (yield from client.get(TEST_SET, test_set_id, until=until)).has_parameters:
+        if (await client.get(TEST_SET, test_set_id, until=until)).has_parameters:
             what = f"test set {test_set_id} has parameters, which may multiply the conversations of a test case"
             raise _refuse(f"{what}. Set test_case_ids, {OTHERWISE}")
     return tuple(case.id for case in cases)

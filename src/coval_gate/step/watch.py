@@ -51,14 +51,14 @@ FEW: Final = 5  # runs side by side that may be polled as often as they need
 EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
 
 
-def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+async def follow_trial(session: LegRun, trial: Trial) -> Outcome:
     """Watch the trial's run to its end, and collect its result. Raises GateError."""
-    yield from refuse_unanswered(session, trial)
+    await refuse_unanswered(session, trial)
     left = max(0.0, session.deadline - session.clock.now()) if trial.number else session.inputs.max_wait_time
     with session.group(f"Waiting for the run, {duration(left)} at most"):
         try:
-            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
-            outcome = outcome or (yield from _follow(session, trial))
+            outcome = await _unless_cancelled(session, trial, _follow(session, trial))
+            outcome = outcome or await _follow(session, trial)
         except NotFound as error:
             if not error.by_coval or trial.run is not None:
                 raise
@@ -75,20 +75,20 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
         if unseen:
             which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"
             session.warn(f"Coval does not show every id of {which}.")
-    yield from find_attached(session, trial)
+    await find_attached(session, trial)
     return outcome
 
 
-def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
-    ended = yield from watch(session, trial)
+async def _follow(session: LegRun, trial: Trial) -> Outcome:
+    ended = await watch(session, trial)
     if isinstance(ended, TimedOut | NotCompleted):
         return ended
     if isinstance(ended, Aborted):
-        return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
-    return (yield from collect(session, trial, ended))
+        return ended._replace(error=await most_common_error(session, trial.run_id))
+    return await collect(session, trial, ended)
 
 
-def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
+async def watch(session: LegRun, trial: Trial) -> Run | NotCompleted | TimedOut | Aborted:
     """Return the run if it completed. Raises CovalError as `Client.get_run`, and what `see` raises.
 
     The last poll is when a limit passes, or earlier by the time that Coval takes to respond.
@@ -100,7 +100,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
     run: Run | None = None
     was_last = False  # the poll was sent as late as Coval usually allows
     while True:
-        polled = yield from _poll(session, trial.run_id, limit=passes_at, last=run)
+        polled = await _poll(session, trial.run_id, limit=passes_at, last=run)
         run = see(session, trial, polled)
         now = clock.now()
         done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
@@ -117,7 +117,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         is_late = was_last and now + client.lead >= passes_at  # a response as slow as the last one comes too late
         if is_late and now + QUICK <= passes_at:
             with suppress(CovalError):  # a response may come before the limit after all
-                run = see(session, trial, (yield from client.get_run(trial.run_id, until=passes_at)))
+                run = see(session, trial, await client.get_run(trial.run_id, until=passes_at))
             if run.is_over:
                 return _ended(run)
         if is_late or now >= passes_at:
@@ -129,7 +129,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
         pause = next_pause(history, longest=longest, runs=runs)
         was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
-        yield Wait(last_poll - now if was_last else pause)
+        await Wait(last_poll - now if was_last else pause)
 
 
 def _ended(run: Run) -> Run | NotCompleted:
@@ -144,7 +144,7 @@ def _next_limit(session: LegRun, run: Run, began: float) -> tuple[Limit, float]:
     return session.overall_limit, session.deadline
 
 
-def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> Procedure[Run]:
+async def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> Run:
     """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
 
     In mode wait, another step launched the run, so its id is more likely wrong than too new. If the deadline leaves no
@@ -156,8 +156,8 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> P
         try:
             if clock.now() < limit < deadline:  # cut a request that hangs off when the limit passes
                 with suppress(Unavailable):  # logged, and retried
-                    return (yield from session.client.get_run(run_id, until=limit))
-            return (yield from session.client.get_run(run_id, until=deadline))
+                    return await session.client.get_run(run_id, until=limit)
+            return await session.client.get_run(run_id, until=deadline)
         except NotFound as error:
             now = clock.now()
             is_first, since = since is None, now if since is None else since
@@ -174,7 +174,7 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> P
             if is_first:
                 what = "no longer knows this run" if last else "does not know this run yet"
                 session.log(f"Coval {what}; the step keeps asking for {duration(given_up - now)}.")
-            yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
+            await Wait(min(NOT_FOUND_PAUSE, given_up - now))
 
 
 class Observation(NamedTuple):
@@ -258,30 +258,30 @@ def bar(done: int, total: int) -> str:
     return "█" * filled + "░" * (BAR_WIDTH - filled)
 
 
-def confirm(session: LegRun) -> Procedure[None]:
+async def confirm(session: LegRun) -> None:
     """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch_trial`."""
     trial, briefly = session.leg.first, session.within(CONFIRMING)
     briefly.inputs = session.inputs._replace(
         max_wait_time=CONFIRMING, max_queue_time=None, check_interval=None, abort_after_failures=None
     )
     try:
-        yield from _unless_cancelled(session, trial, watch(briefly, trial))
+        await _unless_cancelled(session, trial, watch(briefly, trial))
     except (NotFound, Unavailable):
         if not trial.run_id:
             raise  # the launch that was to replace it failed
 
 
-def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> Procedure[T | None]:
+async def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> T | None:
     """Return None if an earlier attempt was cancelling the run, and another one replaces it."""
     if not trial.resumed:
-        return (yield from watching)
+        return await watching
     clock, doubtful_until = session.clock, trial.known_since + DOUBT
     try:
-        ended = yield from watching
+        ended = await watching
     except NotFound:
-        if clock.now() <= doubtful_until and (yield from replace_cancelled(session, trial, gone=True)):
+        if clock.now() <= doubtful_until and await replace_cancelled(session, trial, gone=True):
             return None
         raise
     if not isinstance(ended, NotCompleted) or ended.run.status not in AFTER_CANCELLING or clock.now() > doubtful_until:
         return ended
-    return None if (yield from replace_cancelled(session, trial, gone=ended.run.status != CANCELLED)) else ended
+    return None if await replace_cancelled(session, trial, gone=ended.run.status != CANCELLED) else ended
