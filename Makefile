@@ -14,7 +14,7 @@ SPEED ?= 15
 OPTIONS ?=
 LONG ?=
 
-.PHONY: help setup hooks demo sandbox sandbox-check plan adopt release package quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox sandbox-check plan adopt release package quick test coverage long browser check format render picture docs lock bench core statistics campaign breaks fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
@@ -106,6 +106,9 @@ mutants: setup  ## change the code at random, and show the changes that no test 
 
 bench: setup  ## measure the figures in docs/figures.md
 	@$(BIN)/python -m bench
+
+core: setup  ## print what a plain step loads and runs, file by file
+	@$(BIN)/python scripts/core.py
 
 statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they detect (eleven minutes)
 	@$(BIN)/python -m bench.noise

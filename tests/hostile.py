@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from baselines import DASHBOARD, ran
-from coval_gate.base.days import day_at
 from coval_gate.base.errors import GateError
-from coval_gate.base.text import one_line, quoted, value_text
+from coval_gate.base.text import day_at, one_line, quoted, value_text
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import (
     COMPLETED,

@@ -16,10 +16,10 @@ from coval_cli.init import CONNECTION_INPUTS, reported
 from coval_cli.installation import installed_commit
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.days import day_at
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.runtime import USAGE_ERROR, Runtime
 from coval_gate.base.schedule import Procedure, Wait, run, together
+from coval_gate.base.text import day_at
 from coval_gate.coval.model import Run, RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, cases_of
 from coval_gate.gate.judgement import INTERRUPTED_STEP

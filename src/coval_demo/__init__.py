@@ -16,9 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
-from coval_gate.base.days import day_at
 from coval_gate.base.secret import redactor
-from coval_gate.base.text import quoted, shortened
+from coval_gate.base.text import day_at, quoted, shortened
 from coval_gate.inputs.inputs import declared, key_in
 from coval_gate.inputs.parsing import KEY_PATTERN
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID

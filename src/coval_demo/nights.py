@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from coval_demo import BOLD, DAY, INPUTS, PLAIN, origin_in, run_step
-from coval_gate.base.days import day_at
+from coval_gate.base.text import day_at
 from coval_sandbox.history import TAG
 from coval_sandbox.http import CLOCK
 from coval_sandbox.runner import LocalRunner

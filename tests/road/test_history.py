@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.base.days import day_at
+from coval_gate.base.text import day_at
 from coval_gate.history.tags import ACCEPTED_TAG
 from coval_gate.report.document.history import HistoryDocument, HistoryLeg
 from coval_sandbox import catalogue

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.base.days import day_at
+from coval_gate.base.text import day_at
 from road.legs import launch_count
 from road.nights import DAY, Nights, RunStep
 from support import StepResult, VirtualClock

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from baselines import also, answered, both, run_of
-from coval_gate.base.days import day_at
+from coval_gate.base.text import day_at
 from coval_gate.coval.model import COMPLETED, Run, RunResult, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun

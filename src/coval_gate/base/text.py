@@ -5,6 +5,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import takewhile
@@ -17,6 +18,7 @@ DIGITS: Final = 3  # of a number that people read
 LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+Day = date  # in UTC
 VALUE_SHOWN: Final = 40  # characters of a value
 UNIT_SHOWN: Final = 20  # characters of a unit
 PERCENT: Final = "%"
@@ -239,3 +241,13 @@ def value_text(value: float | str | Iterable[str], unit: str = "") -> str:
     if isinstance(value, float):
         return amount(value, unit)
     return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
+
+
+def day_at(seconds: float) -> Day:
+    """`seconds`: since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).date()
+
+
+def day_in(text: str) -> Day:
+    """Raises ValueError if the text is anything but a day."""
+    return date.fromisoformat(text if DATE.fullmatch(text) else "")

@@ -17,8 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from coval_gate.base.days import Day
-from coval_gate.base.text import one_line, plural, quoted, shortened
+from coval_gate.base.text import Day, one_line, plural, quoted, shortened
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (

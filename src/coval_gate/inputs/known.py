@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, product
 from typing import Final, NamedTuple
 
-from coval_gate.base.days import Day, day_in
-from coval_gate.base.text import folded, in_words, one_line, quoted
+from coval_gate.base.text import Day, day_in, folded, in_words, one_line, quoted
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import GATE, LAUNCH_IDS, LAUNCHING_MODES, LegInputs

@@ -6,10 +6,9 @@ What the API key may not read, only the run can show.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from coval_gate.base.days import day_at
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, together
-from coval_gate.base.text import one_line, plural
+from coval_gate.base.text import day_at, one_line, plural
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import GATE_NAME
 from coval_gate.coval.model import Run

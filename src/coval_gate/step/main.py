@@ -8,10 +8,10 @@ from typing import Final
 
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.days import day_at
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
+from coval_gate.base.text import day_at
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
 from coval_gate.coval.model import CANCELLED
