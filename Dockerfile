@@ -33,7 +33,7 @@ COPY --from=build /app /app
 COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library. Loading the modules once without -B compiles what they use.
 RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.step.main, coval_gate.step.post, coval_cli.command, \
-coval_gate.report.formats.json, coval_gate.report.formats.junit, coval_gate.report.formats.html, yaml"]
+coval_gate.features.files, yaml"]
 
 ARG BASE
 ARG SOURCE=

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from bench.experiments import CONFIDENCE, Experiment, Limit
-from coval_gate.gate.sequential import Boundaries, slices_of
+from coval_gate.features.spending.sequential import Boundaries, slices_of
 from coval_gate.gate.statistics import Hits, rate_bounds
 from coval_planner.passing import chances
 

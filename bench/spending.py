@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from bench.figures import DEFAULTS, ROOT, Figure
 from coval_gate.base.runtime import Runtime
-from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
+from coval_gate.features.spending.sequential import TRUTHS, Boundaries, slices_of
 from coval_gate.step.main import main
 from coval_sandbox import catalogue
 from coval_sandbox.runner import LocalRunner

@@ -20,8 +20,8 @@ from cmarkgfm import github_flavored_markdown_to_html
 from cmarkgfm.cmark import Options
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from coval_gate.features.files.html import render
 from coval_gate.report.document import document_of
-from coval_gate.report.formats.html import render
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCS: Final = ROOT / "docs"

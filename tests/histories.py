@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from coval_gate.report.document.history import (
+from coval_gate.features.nights.document import (
     HISTORY_VERSION,
     HistoryCase,
     HistoryCell,

@@ -11,6 +11,10 @@ from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import PageText
+from coval_gate.features.files import RENDERERS
+from coval_gate.features.files import digest as digest_format
+from coval_gate.features.files import html as html_format
+from coval_gate.features.files import junit as junit_format
 from coval_gate.gate.findings import Findings, SimulationFinding
 from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document import Document
@@ -18,14 +22,9 @@ from coval_gate.report.document.legs import whole
 from coval_gate.report.document.metrics import Chart
 from coval_gate.report.document.model import LegReport, Report
 from coval_gate.report.document.references import listed
-from coval_gate.report.formats import digest as digest_format
-from coval_gate.report.formats import html as html_format
-from coval_gate.report.formats import json as json_format
-from coval_gate.report.formats import junit as junit_format
 from coval_gate.report.formats import log as log_format
 from coval_gate.report.formats import outputs as outputs_format
 from coval_gate.report.formats import pages as pages_format
-from coval_gate.report.formats.files import RENDERERS
 from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.tables import drawn
 from coval_gate.report.wording import reason
@@ -128,7 +127,7 @@ def rows_of(report: Report) -> tuple[SimulationFinding, ...]:
 
 
 def document(report: Report) -> str:
-    return json_format.render(composed(report))
+    return RENDERERS["json"](composed(report))
 
 
 def html(report: Report) -> str:

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from browsing import BROWSERS, Opened
-from coval_gate.report.document.history import HistoryDocument
-from coval_gate.report.formats.html.history import render as render_history
+from coval_gate.features.nights.document import HistoryDocument
+from coval_gate.features.nights.page import render as render_history
 from rendering import html as render
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from histories import HOME, case, history, history_run, shares, threshold
 
 if TYPE_CHECKING:
     from browsing import Open
-    from coval_gate.report.document.history import HistoryDocument
+    from coval_gate.features.nights.document import HistoryDocument
 
 
 def long_history() -> HistoryDocument:

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 
 PACKAGES = [
+    "features",
     "step",
     "report",
     "history",
@@ -84,6 +85,12 @@ def imports(path: Path) -> set[str]:
     return imported_by(nodes(path))
 
 
+@cache
+def imports_at_top(path: Path) -> set[str]:
+    """Return all modules that a file imports when it is loaded."""
+    return imported_by(parsed(path).body)
+
+
 def imported_by(statements: Iterable[ast.AST]) -> set[str]:
     imported = set()
     for node in statements:
@@ -99,22 +106,21 @@ def test_every_module_is_in_known_package() -> None:
 
 
 def test_modules_import_only_from_lower_packages() -> None:
+    """DOORS and TYPES list what the core imports from features in functions and for type checking."""
     climbing = []
     for module, path in GATE.items():
         package = package_of(module)
         below = {"", *(PACKAGES[PACKAGES.index(package) :] if package else ())}
-        climbing += [
-            f"{module} imports {imported}"
-            for imported in sorted(imports(path) & set(GATE))
-            if package_of(imported) not in below
-        ]
+        imported = {one for one in imports(path) & set(GATE) if package_of(one) != "features"} | imports_at_top(path)
+        climbing += [f"{module} imports {one}" for one in sorted(imported & set(GATE)) if package_of(one) not in below]
     assert not climbing, "\n".join(climbing)
 
 
 def test_formats_read_only_the_document() -> None:
     """What they show stands in it, so that the JSON report has everything that people see."""
     composing = ("coval_gate.gate.", "coval_gate.report.wording", "coval_gate.report.document.model")
-    writers = {name: path for name, path in GATE.items() if re.search(r"report\.formats\.|report\.tables", name)}
+    formats = re.compile(r"report\.formats\.|report\.tables|features\.(files|nights\.(formats|page|plot))")
+    writers = {name: path for name, path in GATE.items() if formats.search(name)}
     for name, path in writers.items():
         found = [one for one in imports(path) if one.startswith(composing) and ".verdict" not in one]
         assert not found, (name, found)
@@ -139,24 +145,83 @@ def test_package_has_no_import_cycle(package: str) -> None:
         members = {name: imported for name, imported in members.items() if name not in free}
 
 
-def test_imports_stand_at_the_top() -> None:
-    """Modules that are found by name: two packages that may be missing, and a user's agent."""
-    late = set()
+DOORS = {  # where the core calls features, each behind the input that turns it on
+    "gate.criteria.check_variant": ["spending.judge"],
+    "report.wording._own_reasons": ["spending.words"],
+    "report.wording.advice": ["spending.words"],
+    "step.cleanup._end_leftovers": ["reruns.earlier"],
+    "step.collect.see": ["given.step"],
+    "step.evaluate.judge_trial": ["base_agent.step"],
+    "step.launch.take_over_or_launch": ["reruns.earlier", "reruns.takeover"],
+    "step.main._do": ["nights.step"],
+    "step.main._prepare": ["planning.decidable", "reruns.step"],
+    "step.main._run_leg": ["base_agent.step", "repetition.step", "spending.step"],
+    "step.main.launch_legs": ["reruns.takeover"],
+    "step.main.reach_judgement": ["planning.step"],
+    "step.main.run_legs": ["given.step"],
+    "step.publish._renderer": ["files", "nights.formats"],
+    "step.publish._summary": ["nights.formats"],
+    "step.sizes.plan_sizes": ["spending.step"],
+    "step.sizes.tell_size": ["planning.decidable"],
+    "step.watch.follow_trial": ["reruns.takeover"],
+}
+TYPES = {"nights.document", "spending.sequential"}  # whose types stand in records of the core
+BY_NAME = {  # modules that are found by name: two packages that may be missing, and a user's agent
+    "coval_cli.command._attach",
+    "coval_cli.command._demo",
+    "coval_attach.handler._module",
+}
+FEATURES = sorted(path.name for path in (SOURCE / "coval_gate/features").iterdir() if (path / "__init__.py").is_file())
+
+
+def features_in(imported: set[str]) -> list[str]:
+    """Return the modules of features among these, without their common package."""
+    prefix = "coval_gate.features."
+    return sorted(one.removeprefix(prefix) for one in imported & GATE.keys() if one.startswith(prefix))
+
+
+def test_imports_stand_at_the_top_but_for_doors() -> None:
+    doors, by_name = dict[str, list[str]](), set()
     for module, path in ALL.items():
-        for function in (node for node in nodes(path) if isinstance(node, ast.FunctionDef)):
+        functions = (node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        for function in functions:
             inside = [*ast.walk(function)]
             calls = {node.func.id for node in inside if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-            if "import_module" in calls or imported_by(inside) & ALL.keys():
-                late.add(f"{module}.{function.name}")
-    assert late == {
-        "coval_cli.command._attach",
-        "coval_cli.command._demo",
-        "coval_attach.handler._module",
-    }
+            imported = imported_by(inside) & ALL.keys()
+            if opened := features_in(imported):
+                doors[f"{module.removeprefix('coval_gate.')}.{function.name}"] = opened
+            if "import_module" in calls or imported - {f"coval_gate.features.{one}" for one in opened}:
+                by_name.add(f"{module}.{function.name}")
+    assert doors == DOORS
+    assert by_name == BY_NAME
+
+
+def test_core_imports_of_features_nothing_but_doors_and_types() -> None:
+    core = {name: path for name, path in GATE.items() if package_of(name) != "features"}
+    opened = {one for behind in DOORS.values() for one in behind}
+    assert {one for path in core.values() for one in features_in(imports(path))} == opened | TYPES
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_docstring_of_a_feature_names_the_features_that_it_imports(feature: str) -> None:
+    own = {name: path for name, path in GATE.items() if name.startswith(f"coval_gate.features.{feature}")}
+    used = {one.split(".")[0] for path in own.values() for one in features_in(imports(path))} - {feature}
+    named = set(re.findall(r"`(\w+)`", ast.get_docstring(parsed(own[f"coval_gate.features.{feature}"])) or ""))
+    assert named & {*FEATURES} == used
+
+
+def is_pure_part(module: str) -> bool:
+    """Return whether a module of a feature has nothing to do with the step."""
+    return package_of(module) == "features" and not features_use_step(GATE[module])
+
+
+def features_use_step(path: Path) -> bool:
+    return any(package_of(one) in ("step", "history", "coval", "ci") for one in imports(path) & GATE.keys())
 
 
 def test_pure_modules_import_no_io() -> None:
-    found = {name: imports(path) & IO_MODULES for name, path in GATE.items() if package_of(name) in PURE}
+    pure = {name: path for name, path in GATE.items() if package_of(name) in PURE or is_pure_part(name)}
+    found = {name: imports(path) & IO_MODULES for name, path in pure.items()}
     assert {name: imported for name, imported in found.items() if imported} == {}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coval_gate.base.text import day_at
+from coval_gate.features.nights.document import HistoryDocument, HistoryLeg
 from coval_gate.history.tags import ACCEPTED_TAG
-from coval_gate.report.document.history import HistoryDocument, HistoryLeg
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import RESOLVED
 from road.nights import DAY, Nights, RunStep

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.features.reruns.step import ALL_COMPLETED, HIDDEN
 from coval_gate.history.tags import ATTACHED, UNANSWERED
-from coval_gate.step.rerun import ALL_COMPLETED, HIDDEN
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

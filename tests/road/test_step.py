@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.gate.sequential import SLICES
+from coval_gate.features.spending.sequential import SLICES
 from coval_gate.step.main import main
 from coval_sandbox.catalogue import LATENCY, TONE
 from coval_sandbox.quirks import Quirks

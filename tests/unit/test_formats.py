@@ -21,12 +21,12 @@ from browsing import rich_report
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.ci.github import GitHubHost
 from coval_gate.coval.model import Metric, RunResult, Turn
+from coval_gate.features.files.digest import LIMIT, prompt_of
 from coval_gate.gate.judgement import INTERRUPTED_STEP, errored
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats.digest import LIMIT, prompt_of
 from coval_gate.report.formats.log import case_ids
 from coval_sandbox.runner import read_log
 from hostile import HARMLESS, NAMED, report_of

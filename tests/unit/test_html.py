@@ -12,10 +12,10 @@ from jinja2 import Environment
 
 from baselines import baseline_of, comparison_reports, earlier, report_on, run_of, yes
 from browsing import LEGS, legs_report, picture_report, rich_report
+from coval_gate.features.files.html import METRIC_COLUMNS, Table, table, web_address
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.report import MOST_SIMULATIONS
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats.html import METRIC_COLUMNS, Table, table, web_address
 from hostile import HARMLESS, report_of
 from readers import HtmlPage
 from rendering import composed
@@ -131,7 +131,7 @@ def test_table_counts_what_became_of_simulations_and_marks_values_that_miss() ->
 
 def test_help_of_the_filter_has_all_that_the_script_reads() -> None:
     root = Path(__file__).parents[2]
-    script = (root / "src/coval_gate/report/formats/html/report.js").read_text(encoding="utf-8")
+    script = (root / "src/coval_gate/features/files/html/report.js").read_text(encoding="utf-8")
     (keys,) = re.findall(r"\(!\?\)\(\?:\(([a-z|]+)\):\)", script)
     (help_text,) = re.findall('id="syntax">(.*?)</details>', render(legs_report()))
     assert {*re.findall(r"<code>(\w+):", help_text)} == {*keys.split("|")} - {"v"}  # these runs have no variants
@@ -141,7 +141,7 @@ def test_help_of_the_filter_has_all_that_the_script_reads() -> None:
 
 
 def test_style_aligns_every_column_that_the_table_may_have() -> None:
-    directory = Path(__file__).parents[2] / "src/coval_gate/report/formats/html"
+    directory = Path(__file__).parents[2] / "src/coval_gate/features/files/html"
     style = (directory / "report.css").read_text(encoding="utf-8")
     (before,) = re.findall(r"set before = (.*) %}", (directory / "report.html.j2").read_text(encoding="utf-8"))
     fixed = Environment(autoescape=True).compile_expression(before)

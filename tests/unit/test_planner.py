@@ -10,14 +10,14 @@ import pytest
 
 from baselines import compared, only
 from coval_gate.coval.model import Value
+from coval_gate.features.planning.decidable import undecidable_texts
+from coval_gate.features.planning.power import Fall, chance_texts, drawn, power_texts, red_by_chance
 from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.statistics import FEWEST_CASES, POWER, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
-from coval_gate.step.power import Fall, chance_texts, drawn, power_texts, red_by_chance
-from coval_gate.step.sizes import undecidable_texts
 from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses

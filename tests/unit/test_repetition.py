@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from baselines import answered, baseline_of, checks_of, only
 from coval_gate.base.errors import CovalError
 from coval_gate.coval.model import Run, RunResult, Summary, Target
+from coval_gate.features.repetition.judge import beyond_saving, is_usable, judge_together, repeats
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, errored, redacted
-from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
 from coval_gate.gate.verdict import Completed, NotCompleted, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -4,11 +4,11 @@ import pytest
 
 from baselines import Cases, numbers, run_of, yes
 from coval_gate.coval.model import Run
+from coval_gate.features.planning.replay import Nights, replay_lines
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.step.replay import Nights, replay_lines
 
 RATE = "Resolved: rate(YES) >= baseline - 2pp"
 SLOWER = "Resolved: avg <= baseline * 1.1"

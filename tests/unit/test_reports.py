@@ -20,14 +20,15 @@ from coval_gate.base.titles import DOCS
 from coval_gate.ci import bitbucket
 from coval_gate.ci.bitbucket import annotation_body, report_body
 from coval_gate.ci.github_pages import commit_state_of, conclusion_of
+from coval_gate.features import files
+from coval_gate.features.files import RENDERERS
+from coval_gate.features.files.digest import LIMIT as DIGEST_LIMIT
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import declared
-from coval_gate.report import formats
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION
 from coval_gate.report.formats import pages
-from coval_gate.report.formats.digest import LIMIT as DIGEST_LIMIT
-from coval_gate.report.formats.files import FILES, RENDERERS
+from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, LEG_FIELDS, OUTPUTS
 from coval_gate.report.formats.pages import MOST_ANNOTATIONS, PAGES
 from coval_gate.report.wording import reason, reasons
@@ -410,8 +411,8 @@ def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
 
 def test_every_format_module_is_registered() -> None:
     """Each has an input that enables it, except the page that Bitbucket always shows."""
-    modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
-    assert modules == {"files", "history", "log", "outputs", "pages", *RENDERERS}
+    modules = {module.name for module in pkgutil.iter_modules(files.__path__)}
+    assert modules == RENDERERS.keys() - {"json"}
     assert RENDERERS.keys() == {file.name for file in FILES}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.REPORT_INPUT}
     assert {*PAGES, *(file.input for file in FILES)} <= inputs

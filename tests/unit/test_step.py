@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coval_gate.base.errors import LaunchUncertain, Rejected, RunnerError
 from coval_gate.coval.model import LaunchRequest, Metric, Run, RunProgress, RunResult, Simulation
+from coval_gate.features.spending.step import dealt
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.verdict import Completed, Limit, Outcome, TimedOut
@@ -21,7 +22,6 @@ from coval_gate.step.cancel import FOREIGN, _is_final
 from coval_gate.step.evaluate import _timeout_passes
 from coval_gate.step.leg import MAY_OWE, Base, Duty, Leg, Phase, Trial, legs_of, read_state, titles_of, write_state
 from coval_gate.step.report import _polled
-from coval_gate.step.slices import dealt
 from coval_gate.step.watch import progress_line
 from support import inputs_of
 

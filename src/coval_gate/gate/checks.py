@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import exact_text, with_unit
 from coval_gate.coval.model import BASE, Metric
@@ -16,10 +16,12 @@ from coval_gate.gate.measure import (
     measured_text,
     side,
 )
-from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Bound, Reference, Threshold
+
+if TYPE_CHECKING:
+    from coval_gate.features.spending.sequential import Look
 
 REFERENCE_NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 
@@ -76,7 +78,7 @@ class Criterion:
     threshold: Threshold | None = None
     doubt_passes: bool = False
     confidence: float | None = None
-    look: Look | None = None
+    look: "Look | None" = None
     accepted: bool = False
 
     @property

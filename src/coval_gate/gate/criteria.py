@@ -7,16 +7,15 @@ is met; a threshold is as the user wrote it.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
-from coval_gate.gate.aggregates import Aggregation, aggregation_of
+from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.measure import (
     Comparison,
-    Interval,
     Measure,
     Requirement,
     distinguished,
@@ -25,7 +24,6 @@ from coval_gate.gate.measure import (
     side,
     tolerated_text,
 )
-from coval_gate.gate.sequential import Boundaries, Look
 from coval_gate.gate.values import closest_bound, meets, target_problem, target_text
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
@@ -33,6 +31,9 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import Bound, Threshold
+
+if TYPE_CHECKING:
+    from coval_gate.features.spending.sequential import Look
 
 KnownCheck = Literal["twice", "metric", "case"]
 
@@ -46,7 +47,7 @@ class ThresholdHolds(Criterion):
     by_values = True
     threshold: Threshold
     confidence: float | None = None
-    look: Look | None = None
+    look: "Look | None" = None
     doubt_passes: bool = False
     accepted: bool = False
 
@@ -216,7 +217,13 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     if isinstance(measure, Problem):
         return Check(criterion=criterion, verdict=Verdict.ERROR, problem=measure).on(variant, metric)
     if criterion.confidence and threshold.takes_confidence:
-        interval, value = _interval(criterion, aggregation, variant, measure), measure.value
+        value = measure.value
+        if criterion.look:
+            from coval_gate.features.spending.judge import interval_at
+
+            interval = interval_at(criterion.look, criterion, aggregation, variant, measure)
+        else:
+            interval = aggregation.interval(variant, criterion.confidence)
         # A percentile is interpolated between values, and its bounds are values: it may lie beyond one of them.
         interval = interval._replace(lower=min(interval.lower, value), upper=max(interval.upper, value))
         measure = replace(measure, interval=interval)
@@ -240,29 +247,6 @@ def with_outlier(check: Check, variant: Variant, judged: Callable[[Variant], Che
     ends = dict.fromkeys((*values[:2], *values[-2:]))
     moving = [value for value, id_ in ends if judged(variant.without(sample, id_)).verdict is not check.verdict]
     return replace(check, moved_by=moving[0]) if len(moving) == 1 else check
-
-
-def _interval(criterion: ThresholdHolds, aggregation: Aggregation, variant: Variant, measure: Measure) -> Interval:
-    """In slices, each bound is at the error at which it decides as the boundaries do; what waits claims nothing yet."""
-    confidence, boundaries = criterion.confidence or 0.0, boundaries_of(criterion, measure)
-    if criterion.look is None or boundaries is None:
-        interval = aggregation.interval(variant, confidence)
-        waits = criterion.look and not criterion.look.is_last and criterion.threshold.waits_for_last
-        return interval._replace(lower=-math.inf, upper=math.inf) if waits else interval
-    failing, passing = (
-        aggregation.interval(variant, 1.0 - error) for error in boundaries.errors(criterion.look.number - 1)
-    )
-    lower, upper = (failing, passing) if criterion.threshold.wants_less else (passing, failing)
-    return Interval(lower.lower, upper.upper, confidence, lower.cases)
-
-
-def boundaries_of(criterion: Criterion, measure: Measure) -> Boundaries | None:
-    """Return those of a threshold against a number that slices can decide before the last one, otherwise None."""
-    threshold, look, confidence = criterion.threshold, criterion.look, criterion.confidence
-    if threshold is None or look is None or confidence is None or threshold.waits_for_last:
-        return None
-    share, count = aggregation_of(threshold).demanded_share, measure.total if measure.unit == "share" else measure.count
-    return None if share is None else look.boundaries(share, count, confidence)
 
 
 def _verdict(threshold: Threshold, measure: Measure) -> Verdict:
@@ -306,7 +290,7 @@ class Criteria:
     on_inconclusive: str = ""
     accept: bool = False
     legs: int = 1
-    look: Look | None = None
+    look: "Look | None" = None
     baseline_runs: int = 1
     known: tuple[KnownFailure, ...] = ()
     known_checks: tuple[KnownCheck, ...] = ()

@@ -6,17 +6,19 @@ Holm's procedure keeps a step from failing because one of many thresholds flips 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Interval, RunRange, Trend
-from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
+
+if TYPE_CHECKING:
+    from coval_gate.features.spending.sequential import Look
 
 
 class Tested(NamedTuple):
@@ -33,7 +35,7 @@ class Pairs:
     """
 
     def __init__(
-        self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None, look: Look | None = None
+        self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None, look: "Look | None" = None
     ) -> None:
         self._aggregation = aggregation = aggregation_of(threshold, metric)
         self.threshold, self.metric, self.now, self.then = threshold, metric, now, then

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import GateError
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR
 from coval_gate.gate.checks import Check
 from coval_gate.gate.known import KnownCase
 from coval_gate.gate.measure import Baseline, Totals
-from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
@@ -31,6 +30,9 @@ from coval_gate.gate.verdict import (
     Unfinished,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from coval_gate.features.spending.sequential import Look
 
 
 class LegsSummary(NamedTuple):
@@ -178,7 +180,7 @@ class Repetition(NamedTuple):
 class Slices(NamedTuple):
     """The slices of a leg up to a `look`. `is_clear`: every answer is known, or out of reach."""
 
-    look: Look
+    look: "Look"
     is_clear: bool = False
 
 

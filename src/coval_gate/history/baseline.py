@@ -43,6 +43,7 @@ from coval_gate.history.tags import (
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import InvalidInput
 
+LOADS_AT_ONCE: Final = 10  # runs
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
 VERSION_MARK: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # what tags such as v1 and side-b differ by

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
+from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
 from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.inputs.parsing import matrix_from
 
@@ -295,3 +295,9 @@ def _place_of_step(context: Context) -> list[str]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def recorded_leg(run: Run) -> str:
+    """Return the key of the leg in a run's metadata; empty if they do not show it."""
+    key = run.metadata.get(LEG)
+    return key if isinstance(key, str) else ""

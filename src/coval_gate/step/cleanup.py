@@ -9,7 +9,6 @@ from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.step.cancel import cancel_trial, end_other_launches, find_launched
-from coval_gate.step.earlier import UNNEEDED, end_earlier
 from coval_gate.step.leg import Duty, Leg, Phase, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import report_of
@@ -75,7 +74,7 @@ async def end_runs(session: LegRun, verdict: Verdict | None) -> None:
         if trial.is_over:
             trial.release()
         await _look_for_left(session, trial, verdict)
-        if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not _leaves(session, trial, verdict):
+        if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not leaves(session, trial, verdict):
             await _clean_up(session, trial, verdict)
     await _end_leftovers(session, verdict)
 
@@ -121,7 +120,7 @@ def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
 async def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> None:
     """Cancel the run or leave it, and end any second run. The post step tries again if this fails."""
     await _look_for_left(session, trial, verdict)
-    is_left = trial.is_active and _leaves(session, trial, verdict)
+    is_left = trial.is_active and leaves(session, trial, verdict)
     if trial.is_active and not is_left:
         try:
             trial.ended = await cancel_trial(session, trial)
@@ -145,15 +144,10 @@ async def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> N
 
 
 async def _end_leftovers(session: LegRun, verdict: Verdict | None) -> None:
-    """Cancel the runs of earlier attempts that the leg did not take over, unless its own would be left, too."""
-    left = session.step.leftovers
-    for number, run in enumerate(session.leg.taken_over):
-        if run and run.run_id in left:
-            left[run.run_id].number = number
-    own = (trial for trial in left.values() if trial.leg == session.leg.name and trial.is_active)
-    # The post step tries again to end those that could not be ended.
-    ids = [trial.run_id for trial in own if not (trial.ended or _leaves(session, trial, verdict))]
-    await end_earlier(session, ids, UNNEEDED)
+    if session.step.leftovers:
+        from coval_gate.features.reruns.earlier import end_leftovers
+
+        await end_leftovers(session, verdict)
 
 
 def _left(trial: Trial) -> Cancellation:
@@ -173,7 +167,7 @@ async def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None)
             trial.identify(run.run_id, at=session.clock.now())
 
 
-def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
+def leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
     """Return whether the inputs ask to leave the run of a leg with this verdict alone."""
     inputs = session.inputs
     if inputs.run_id.newest and trial.is_given:

@@ -33,7 +33,6 @@ from coval_gate.gate.population import population
 from coval_gate.gate.values import Vocabulary, named_values
 from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.history.tags import with_provenance
-from coval_gate.step.given import guard_given, problems_of
 from coval_gate.step.leg import Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun
@@ -333,6 +332,8 @@ def see(session: LegRun, trial: Trial, run: Run) -> Run:
         run = run._replace(progress=run.progress.in_simulations(planned))
     trial.see(run, at=session.clock.now())
     if trial.is_given:
+        from coval_gate.features.given.step import guard_given, problems_of
+
         if problems := problems_of(leg, trial, run):
             trial.release()  # no run that the user means
             raise InputError(problems)

@@ -17,7 +17,6 @@ from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.model import BASE_AGENT
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.step.base_agent import find_base_run
 from coval_gate.step.baselines import owe_mark
 from coval_gate.step.known import announce_passing, check_given
 from coval_gate.step.leg import Leg, Trial
@@ -54,6 +53,8 @@ async def judge_trial(session: LegRun, trial: Trial) -> tuple[Outcome, Judgement
         baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None
     base = None
     if leg.base and isinstance(outcome, Completed):
+        from coval_gate.features.base_agent.step import find_base_run
+
         base = await find_base_run(session, leg.base, trial.number)
     judgement = await beside(partial(judge_outcome, outcome, session.criteria, baseline, base, trial.attached))
     if not trial.repeats:

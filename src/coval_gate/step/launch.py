@@ -23,14 +23,11 @@ from coval_gate.base.schedule import MOST_AT_ONCE
 from coval_gate.base.text import duration
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.history.tags import attempt_of
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.step.cancel import end_other_launches, find_launched
-from coval_gate.step.earlier import is_listed_as_unfinished, run_to_take_over, supersede
 from coval_gate.step.ids import with_all_wrong_ids
 from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.lookups import prepare
-from coval_gate.step.report import announce
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
 
@@ -118,19 +115,23 @@ async def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = 
 
     Raises as `send_launch`, RunnerError, InputError.
     """
-    inputs, request = session.inputs, trial.request
+    step, inputs, request = session.step, session.inputs, trial.request
     if request is None:
         raise ValueError("the run was launched elsewhere")
-    earlier = None if instead else run_to_take_over(session, trial)
-    if earlier:
-        _take_over(session, trial, earlier)
-    elif trial.number == 0:  # a later run is never a baseline, and its metrics were checked with the first
+    earlier = None
+    if (session.leg.taken_over or step.unidentified) and not instead:
+        from coval_gate.features.reruns.takeover import take_over
+
+        earlier = take_over(session, trial)
+    if not (earlier or trial.number):  # a later run is never a baseline, and its metrics were checked with the first
         try:
             trial.request = request = await prepare(session, request)
         except GateError:
             trial.release()  # nothing was launched
             raise
     if inputs.supersede and not (instead or trial.number):  # the first run has superseded all older ones
+        from coval_gate.features.reruns.earlier import supersede
+
         await supersede(session, trial, keep=earlier.run_id if earlier else "")
     if earlier:
         return
@@ -147,22 +148,8 @@ async def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = 
         trial.release()  # nothing was launched
         raise
     trial.identify(run.run_id, at=session.clock.now())
-    session.step.record_id(run.run_id)
+    step.record_id(run.run_id)
     await _end_lost_launches(session, trial)
-
-
-def _take_over(session: LegRun, trial: Trial, run: Run) -> None:
-    """A completed run needs no guard: it is never cancelled."""
-    trial.identify(run.run_id, at=session.clock.now())
-    trial.resumed = True
-    if run.is_over:
-        trial.kept_from = session.step.attempts.get(attempt_of(run))
-        trial.release()
-    else:
-        trial.guard(cancel=session.inputs.cancel_on_interrupt)
-    if until_now := session.step.leftovers.get(run.run_id):
-        until_now.release()
-    session.step.record_id(run.run_id)
 
 
 async def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Run:
@@ -216,22 +203,6 @@ async def _end_lost_launches(session: LegRun, trial: Trial) -> None:
         await end_other_launches(session.within(CHECKING), trial)
     except CovalError as error:
         session.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
-
-
-async def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> bool:
-    """Launch a run in place of one that was taken over, and turned out to be cancelled.
-
-    `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same. Raises
-    as `take_over_or_launch`.
-    """
-    if gone and await is_listed_as_unfinished(session, trial):
-        return False
-    session.log(f"An earlier attempt had cancelled run {trial.run_id}, so the step launches another.")
-    trial.forget()
-    await take_over_or_launch(session, trial, instead=True)
-    log_launch(session, trial)
-    await announce(session.step)
-    return True
 
 
 def _limit_advice(inputs: Inputs, *, legs: int) -> str:

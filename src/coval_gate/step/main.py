@@ -4,7 +4,6 @@ The legs of a step go side by side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
 
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
@@ -32,27 +31,19 @@ from coval_gate.inputs.inputs import (
 from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
-from coval_gate.step.base_agent import run_base
 from coval_gate.step.baselines import acceptance_problems, settle_standing
 from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
-from coval_gate.step.given import adopt_runs
-from coval_gate.step.history import show_history
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
 from coval_gate.step.known import give_known
 from coval_gate.step.launch import launch_in_turn, log_launch
 from coval_gate.step.leg import Base, Duty, Leg, legs_of
-from coval_gate.step.plan import plan_step
 from coval_gate.step.publish import Published
-from coval_gate.step.repetition import repeat_leg
 from coval_gate.step.report import announce, find_names, report_of
-from coval_gate.step.rerun import look_back
 from coval_gate.step.selection import is_selected, select_legs
-from coval_gate.step.sizes import check_sizes, plan_sizes, tell_size, warn_of_undecidable
-from coval_gate.step.slices import evaluate_slices
+from coval_gate.step.sizes import check_sizes, plan_sizes, tell_size
 from coval_gate.step.step import LegRun, Step, StepRun
-from coval_gate.step.watch import confirm
 
 Work = Callable[[LegRun], Procedure[object]]
 
@@ -98,13 +89,15 @@ async def reach_judgement(step: Step) -> Judgement:
             await _locate(step)
             return Judgement(Verdict.SKIPPED, SKIPPED_STEP, NoneSelected())
         if inputs.mode == "plan":
+            from coval_gate.features.planning.step import plan_step
+
             await _plan_legs(step)
             return await plan_step(step)
         if inputs.api_key is None:
             return Judgement(Verdict.SKIPPED, SKIPPED_STEP, Skipped(step.context.secrets_withheld_from))
         await _plan_legs(step)
         await _locate(step)
-        return await MODES[inputs.mode](step.session())
+        return await _do(step.session())
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
         return errored(_as_gate_error(error, step.context, step.report_bug))
 
@@ -135,9 +128,24 @@ async def _plan_legs(step: Step) -> None:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
+async def _do(session: StepRun) -> Judgement:
+    match session.inputs.mode:
+        case "launch":
+            return await launch_legs(session)
+        case "cancel":
+            return await cancel_runs(session)
+        case "history":
+            from coval_gate.features.nights.step import show_history
+
+            return await show_history(session)
+    return await run_legs(session)
+
+
 async def run_legs(session: StepRun) -> Judgement:
     """Mode wait is mode run without the launch."""
     if session.inputs.mode == "wait":
+        from coval_gate.features.given.step import adopt_runs
+
         await give_known(session)
         await adopt_runs(session)
     else:
@@ -153,6 +161,8 @@ async def launch_legs(session: StepRun) -> Judgement:
     for leg in step.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     if resumed := [leg for leg in step.all_legs if leg.trials and not leg.error and leg.first.resumed]:
+        from coval_gate.features.reruns.takeover import confirm
+
         await _run_side_by_side(session, resumed, confirm)
     for leg in step.legs:
         if not leg.error:
@@ -171,16 +181,22 @@ async def cancel_runs(session: StepRun) -> Judgement:
 async def _run_leg(session: LegRun) -> None:
     """Run a base without judging it; launch any other leg if it has no run, and judge it."""
     if isinstance(session.leg, Base):
+        from coval_gate.features.base_agent.step import run_base
+
         await run_base(session, session.leg)
         return
     if not session.leg.trials:
         await _launch_and_announce(session)
     if session.leg.slices:
+        from coval_gate.features.spending.step import evaluate_slices
+
         await evaluate_slices(session)
-    else:
-        await evaluate_leg(session)
-        if session.leg.inputs.repeat_on_failure or len(session.leg.trials) > 1:
-            await repeat_leg(session)
+        return
+    await evaluate_leg(session)
+    if session.leg.inputs.repeat_on_failure or len(session.leg.trials) > 1:
+        from coval_gate.features.repetition.step import repeat_leg
+
+        await repeat_leg(session)
 
 
 async def _launch_alone(session: LegRun) -> None:
@@ -219,10 +235,14 @@ async def _prepare(session: StepRun) -> None:
     if step.is_counted_first:
         await plan_sizes(session)
     if step.is_re_run and step.inputs.resume:
+        from coval_gate.features.reruns.step import look_back
+
         await look_back(session)
     if step.is_counted_first:
         check_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
+        from coval_gate.features.planning.decidable import warn_of_undecidable
+
         warn_of_undecidable(step)
 
 
@@ -248,15 +268,6 @@ async def _with_own_error(session: LegRun, work: Work) -> None:
             await end_runs(session, leg.outcome.verdict)
         leg.is_ending = False
         step.changed.happen()
-
-
-MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
-    "run": run_legs,
-    "launch": launch_legs,
-    "wait": run_legs,
-    "cancel": cancel_runs,
-    "history": show_history,
-}
 
 
 async def _read_inputs(step: Step) -> Inputs:

@@ -18,13 +18,13 @@ from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times
-from coval_gate.ci.host import BUG, GATE_NAME, Host, tolerant
+from coval_gate.ci.host import BUG, GATE_NAME, Host, PageText, tolerant
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
 from coval_gate.report.document import Document
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats import history, log, outputs, pages
+from coval_gate.report.formats import log, outputs, pages
 from coval_gate.report.formats.files import FILES, File
 from coval_gate.step.pages import PagePublisher
 
@@ -138,9 +138,8 @@ class Publisher:
         try:
             if report.inputs.summary:
                 with tolerant(self._host):
-                    past = published.report.history
                     page = await self._rendered(published.report, partial(pages.render, input_name="summary"))
-                    self._host.add_summary(history.summary(past) if past else page.summary)
+                    self._host.add_summary(_summary(published.report, page))
             tell_verdict = await self._log(published)
         except NotRendered:
             self._host.log(LEFT_OUT)
@@ -196,9 +195,8 @@ class Publisher:
     async def _write_file(self, file: File, published: Published) -> Published:
         if not (path := self._places.get(file.input)):
             return published
-        text = await self._rendered(
-            published.report, lambda document: self._host.redact(file.render(document, published.report.history))
-        )
+        render = _renderer(file, published.report)
+        text = await self._rendered(published.report, lambda document: self._host.redact(render(document)))
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
@@ -249,3 +247,21 @@ class Publisher:
         for line in closing.explanation:
             write(line)
         return partial(self._host.log, closing.last_line)
+
+
+def _renderer(file: File, report: Report) -> Callable[[Document], str]:
+    if past := report.history:
+        from coval_gate.features.nights.formats import RENDERERS as OF_HISTORY
+
+        return lambda _: OF_HISTORY[file.name](past)
+    from coval_gate.features.files import RENDERERS
+
+    return RENDERERS[file.name]
+
+
+def _summary(report: Report, page: PageText) -> str:
+    if report.history:
+        from coval_gate.features.nights.formats import summary
+
+        return summary(report.history)
+    return page.summary

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count, takewhile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Event
@@ -38,9 +38,11 @@ from coval_gate.inputs.inputs import (
     parse_inputs,
 )
 from coval_gate.inputs.nodes import LARGEST_FILE
-from coval_gate.report.document.history import HistoryDocument
 from coval_gate.step.leg import MODE_STATE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
+
+if TYPE_CHECKING:
+    from coval_gate.features.nights.document import HistoryDocument
 
 LONGEST_SHOWN_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
 

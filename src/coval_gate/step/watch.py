@@ -1,8 +1,5 @@
 """Follows a run to its result: watches it until it is over or a limit on time passes, and has its data collected.
 
-Coval may show a run as in progress for a while after its cancellation. So the step watches a run that it took over, and
-replaces it if the earlier attempt was still cancelling it.
-
 A run that has gone on for long will probably go on for long, so a pause between two polls is a tenth of the run's age.
 Once conversations have ended, their pace shows when the last one will: the pause is at most a sixth of the time until
 then, and grows again if the run is overdue.
@@ -16,31 +13,26 @@ runs. What a run saves while its pauses are long, it may spend at its end. Runs 
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Unavailable
-from coval_gate.base.schedule import Procedure, Wait
+from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, quoted
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
+from coval_gate.coval.model import COMPLETED, DELETED, Run
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, Outcome, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, numbers_of
 from coval_gate.inputs.inputs import ids_of
-from coval_gate.step.cancel import AFTER_CANCELLING
 from coval_gate.step.collect import collect, most_common_error, see
-from coval_gate.step.given import NOT_FOUND_PAUSE, unknown_until
-from coval_gate.step.launch import replace_cancelled
 from coval_gate.step.leg import Trial
 from coval_gate.step.own_build import find_attached, refuse_unanswered
 from coval_gate.step.step import LegRun
 
-T = TypeVar("T")
-DOUBT: Final = 180.0  # s after a takeover; a run that is cancelled later was cancelled while the step waited for it
-CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run watches one that it took over
-
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
+NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
+UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
 NOT_FOUND_PATIENCE: Final = 60.0  # s; Coval may answer 404 for a while about a run it has, above all after its launch
 QUICK: Final = 2.0  # s; most responses take less
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
@@ -57,7 +49,11 @@ async def follow_trial(session: LegRun, trial: Trial) -> Outcome:
     left = max(0.0, session.deadline - session.clock.now()) if trial.number else session.inputs.max_wait_time
     with session.group(f"Waiting for the run, {duration(left)} at most"):
         try:
-            outcome = await _unless_cancelled(session, trial, _follow(session, trial))
+            outcome = None
+            if trial.resumed:
+                from coval_gate.features.reruns.takeover import unless_cancelled
+
+                outcome = await unless_cancelled(session, trial, _follow(session, trial))
             outcome = outcome or await _follow(session, trial)
         except NotFound as error:
             if not error.by_coval or trial.run is not None:
@@ -177,6 +173,11 @@ async def _poll(session: Session, run_id: str, *, limit: float, last: Run | None
             await Wait(min(NOT_FOUND_PAUSE, given_up - now))
 
 
+def unknown_until(session: Session) -> float:
+    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
+    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
+
+
 class Observation(NamedTuple):
     at: float  # seconds on the caller's monotonic clock
     running: bool  # False while the run is queued
@@ -256,32 +257,3 @@ def progress_line(run: Run, left: float | None) -> str:
 def bar(done: int, total: int) -> str:
     filled = min(BAR_WIDTH, done * BAR_WIDTH // total)
     return "█" * filled + "░" * (BAR_WIDTH - filled)
-
-
-async def confirm(session: LegRun) -> None:
-    """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch_trial`."""
-    trial, briefly = session.leg.first, session.within(CONFIRMING)
-    briefly.inputs = session.inputs._replace(
-        max_wait_time=CONFIRMING, max_queue_time=None, check_interval=None, abort_after_failures=None
-    )
-    try:
-        await _unless_cancelled(session, trial, watch(briefly, trial))
-    except (NotFound, Unavailable):
-        if not trial.run_id:
-            raise  # the launch that was to replace it failed
-
-
-async def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> T | None:
-    """Return None if an earlier attempt was cancelling the run, and another one replaces it."""
-    if not trial.resumed:
-        return await watching
-    clock, doubtful_until = session.clock, trial.known_since + DOUBT
-    try:
-        ended = await watching
-    except NotFound:
-        if clock.now() <= doubtful_until and await replace_cancelled(session, trial, gone=True):
-            return None
-        raise
-    if not isinstance(ended, NotCompleted) or ended.run.status not in AFTER_CANCELLING or clock.now() > doubtful_until:
-        return ended
-    return None if await replace_cancelled(session, trial, gone=ended.run.status != CANCELLED) else ended

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Run, RunResult
@@ -11,7 +11,9 @@ from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement
 from coval_gate.history.standing import Standing
 from coval_gate.inputs.inputs import Inputs, SelectedLegs
 from coval_gate.report.document.base import SingleRunFacts
-from coval_gate.report.document.history import HistoryDocument
+
+if TYPE_CHECKING:
+    from coval_gate.features.nights.document import HistoryDocument
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
 UNFOUND: Final[Findings] = findings_of(UNFINISHED_RUN)  # in place of findings that are not known yet
@@ -72,7 +74,7 @@ class Report(NamedTuple):
     together: LegReport | None = None
     context: Context = Context()
     wrong: Mapping[str, str] = MappingProxyType({})
-    history: HistoryDocument | None = None
+    history: "HistoryDocument | None" = None
     selected: SelectedLegs | None = None
     planned_simulations: int | None = None
     attempt: int | None = None

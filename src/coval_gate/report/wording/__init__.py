@@ -35,7 +35,6 @@ from coval_gate.gate.verdict import (
 )
 from coval_gate.inputs.naming import missing_key_reason
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.report.wording.slices import out_of_time_reason, slices_text
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
@@ -163,6 +162,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Completed(late=late):
             is_late = judgement.verdict is Verdict.TIMED_OUT
             if is_late and judgement.slices and judgement.missed[0].verdict is not Verdict.ERROR:
+                from coval_gate.features.spending.words import out_of_time_reason
+
                 missed = (out_of_time_reason(judgement.slices), *missed)
             elif is_late and late:
                 what = "The run completed, but Coval did not yet have all of its simulations and values"
@@ -229,6 +230,8 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         and judgement.slices
         and not (legs and judgement.verdict is Verdict.PASSED)
     ):
+        from coval_gate.features.spending.words import slices_text
+
         leg_name = f"{legs.title or legs.decisive}: " if legs and legs.decisive else ""
         lines.append(f"{leg_name}{slices_text(judgement, judgement.slices)}")
     if isinstance(judgement.cause, Aborted):

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from coval_gate.base.text import in_words, percent, plural
+from coval_gate.features.spending.sequential import TRUTHS, Boundaries, slices_of
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement, Slices
-from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
 from coval_gate.gate.verdict import Verdict
 
 

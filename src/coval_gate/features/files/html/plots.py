@@ -4,21 +4,17 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from coval_gate.base.text import amount, in_words, number, percent, plural, with_unit
+from coval_gate.base.text import amount, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.criteria import CriterionFacts
-from coval_gate.report.document.history import HistoryRun, HistoryThreshold, HistoryValue
 from coval_gate.report.document.metrics import BoundFacts, Distribution
 
 PLOT_WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a chart over time
 EDGE: Final = 6  # between a chart's side and its first point
-TICKS: Final = 4  # values by which the axis of a chart over time chooses its numbers
 SHARES: Final = 2  # the same for a histogram's shares
 VALUES: Final = 5  # ranges of a histogram between the numbers below it, at most
 SHARES_ROOM: Final = 34  # for the shares beside a histogram
-CHARACTER: Final = 6  # width of a digit beside an axis
-ROOM: Final = 64  # for the numbers beside an axis, at most
 
 
 class PlottedBar(NamedTuple):
@@ -45,33 +41,6 @@ class Histogram(NamedTuple):
     marks: tuple[PlottedMark, ...]
     values: tuple[PlottedMark, ...]
     shares: tuple[PlottedMark, ...]
-    text: str
-
-
-class Dot(NamedTuple):
-    """A run in a chart over time. `url`: empty where it has no page."""
-
-    x: float
-    y: float
-    text: str
-    url: str
-    missed: bool
-    is_baseline: bool
-
-
-class Timeline(NamedTuple):
-    """The values of a threshold, oldest first. `path`: their line, with a gap where a run has none.
-
-    `ticks`: of the axis, which is `left` from the side; `bound`: the place of the bound from above, if it is a number;
-    `places`: of all runs, from the side.
-    """
-
-    dots: tuple[Dot, ...]
-    path: str
-    bound: float | None
-    left: float
-    ticks: tuple[PlottedMark, ...]
-    places: tuple[float, ...]
     text: str
 
 
@@ -106,62 +75,23 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
         return None
     axis = Axis(ends[0], ends[-1], SHARES_ROOM, PLOT_WIDTH - SHARES_ROOM)
     shares, earlier = ([count / max(1, sum(bins)) for count in bins] for bins in (counts, sample.earlier))
-    ticks = _round_numbers([0.0, max([*shares, *earlier])], SHARES)
+    ticks = round_numbers([0.0, max([*shares, *earlier])], SHARES)
     highest = ticks[-1]
     every = math.ceil((len(ends) - 1) / VALUES)
     bars = []
     for low, high, share, count in zip(ends, ends[1:], shares, counts, strict=False):
         left, right, height = axis.place(low), axis.place(high), max(1.5, round(share / highest * HEIGHT, 1))
         words = f"{number(low, EXACT)} to {with_unit(number(high, EXACT), unit)}: {plural(count, 'simulation')}"
-        bar = PlottedBar(left + 0.5, round(max(1.0, right - left - 1), 1), _from_top(height), height, words)
+        bar = PlottedBar(left + 0.5, round(max(1.0, right - left - 1), 1), from_top(height), height, words)
         bars += [bar] if share else []
     return Histogram(
         bars=tuple(bars),
         outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
         marks=tuple(PlottedMark(axis.place(bound.value), bound.text, bound.of) for bound in bounds),
         values=tuple(PlottedMark(axis.place(value), number(value, EXACT)) for value in ends[::every]),
-        shares=tuple(PlottedMark(_from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
+        shares=tuple(PlottedMark(from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
         text=f"{plural(sum(counts), 'value')} from {number(sample.least)} to {amount(sample.greatest, unit)}",
     )
-
-
-def timeline(threshold: HistoryThreshold, runs: Sequence[HistoryRun]) -> Timeline | None:
-    """Return the values of a threshold over these runs; None if there are none."""
-    numbers = {at: one.value for at, one in enumerate(threshold.values) if one and one.value is not None}
-    if not numbers:
-        return None
-    bounds = [bound for bound in (threshold.bound,) if bound is not None and math.isfinite(bound)]
-    axis = _round_numbers([*numbers.values(), *bounds], TICKS)
-    whole = [tick for tick in axis if threshold.unit != "simulations" or tick == round(tick)]
-    ticks = {tick: _tick_text(threshold, tick) for tick in whole or axis}
-    left = min(ROOM, CHARACTER * max(map(len, ticks.values())) + EDGE)
-    across = Axis(0.0, float(len(runs) - 1), left + EDGE, PLOT_WIDTH - left - 2 * EDGE)
-    up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
-    dots = {
-        at: _dot(runs[at], threshold.values[at], across.place(at), _from_top(up.place(height)))
-        for at, height in numbers.items()
-    }
-    missed = "" if threshold.bound is None else f", missed in {sum(dot.missed for dot in dots.values()):,}"
-    return Timeline(
-        dots=tuple(dots.values()),
-        path="".join(f"{'L' if at - 1 in dots else 'M'}{dot.x:g},{dot.y:g}" for at, dot in dots.items()),
-        bound=next((_from_top(up.place(bound)) for bound in bounds), None),
-        left=left,
-        ticks=tuple(PlottedMark(_from_top(up.place(tick)), text) for tick, text in ticks.items()),
-        places=tuple(across.place(at) for at in range(len(runs))),
-        text=f"{plural(len(dots), 'run')}{missed}; the last is the {dots[max(dots)].text}",
-    )
-
-
-def _tick_text(threshold: HistoryThreshold, tick: float) -> str:
-    return percent(tick) if threshold.unit == "share" else with_unit(number(tick, EXACT), threshold.sign)
-
-
-def _dot(run: HistoryRun, value: HistoryValue | None, x: float, y: float) -> Dot:
-    missed = value is not None and value.met is False
-    notes = in_words([*["baseline"] * run.is_baseline, *["accepted"] * run.accepted])
-    words = f"run of {run.day or 'an unknown day'}{f' ({notes})' if notes else ''}: {value.text if value else ''}"
-    return Dot(x, y, f"{words}{', missed' * missed}", run.url, missed, run.is_baseline)
 
 
 def scale_of(criterion: CriterionFacts) -> PlottedScale | None:
@@ -190,7 +120,7 @@ def scale_of(criterion: CriterionFacts) -> PlottedScale | None:
     )
 
 
-def _round_numbers(values: Sequence[float], count: int) -> list[float]:
+def round_numbers(values: Sequence[float], count: int) -> list[float]:
     """Return round numbers for an axis that includes all values; only the ends where they are too far apart."""
     low, high = min(values), max(values)
     if not math.isfinite(high - low):
@@ -206,10 +136,10 @@ def _band(axis: Axis, low: float, high: float) -> PlottedBar:
 def _outline(axis: Axis, bounds: Sequence[float], shares: Sequence[float]) -> str:
     parts = [f"M{axis.place(bounds[0]):g},{HEIGHT}"]
     for low, high, share in zip(bounds, bounds[1:], shares, strict=False):
-        top = _from_top(share * HEIGHT)
+        top = from_top(share * HEIGHT)
         parts.append(f"L{axis.place(low):g},{top:g} {axis.place(high):g},{top:g}")
     return "".join([*parts, f"L{axis.place(bounds[-1]):g},{HEIGHT}"])
 
 
-def _from_top(height: float) -> float:
+def from_top(height: float) -> float:
     return round(HEIGHT - height, 1)

@@ -15,6 +15,8 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple, get_args
 
 from coval_gate.base.text import amount, named_with_unit, number, one_line, percent, plural, value_text
+from coval_gate.features.files.digest import prompt_of
+from coval_gate.features.files.html.plots import PLOT_WIDTH, histogram, scale_of
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report import CRITERIA_SHOWN, MOST_SIMULATIONS
 from coval_gate.report.document import Document
@@ -22,8 +24,6 @@ from coval_gate.report.document.base import ITSELF, CauseWord, plain
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts
 from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.formats.digest import prompt_of
-from coval_gate.report.formats.html.plots import PLOT_WIDTH, histogram, scale_of
 from coval_gate.report.tables import FEW_FLIPS
 
 PACKAGE: Final = __name__
@@ -44,7 +44,9 @@ def render(document: Document) -> str:
     """Return the report as an HTML document, whose text is valid UTF-8."""
     style, script = part("report.css"), part("report.js")
     icon = icon_of(*ICONS.get(document.verdict, DOUBTFUL))
-    return filled("report.html.j2", style=style, script=script, icon=icon, document=document, table=table(document))
+    return filled(
+        part("report.html.j2"), style=style, script=script, icon=icon, document=document, table=table(document)
+    )
 
 
 def filled(template: str, *, style: str, script: str = "", icon: str, **given: object) -> str:
@@ -58,7 +60,7 @@ def filled(template: str, *, style: str, script: str = "", icon: str, **given: o
 
 
 @cache
-def _template(name: str) -> Any:
+def _template(source: str) -> Any:
     from jinja2 import Environment, StrictUndefined  # which few steps need
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -67,12 +69,13 @@ def _template(name: str) -> Any:
     environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "plural": plural}
     environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "CRITERIA_SHOWN": CRITERIA_SHOWN}
     environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "PLOT_WIDTH": PLOT_WIDTH}
-    return environment.from_string(part(name))
+    return environment.from_string(source)
 
 
 @cache
-def part(name: str) -> str:
-    return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
+def part(name: str, package: str = PACKAGE) -> str:
+    """Return the text of a file in a package."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def icon_of(colour: str, shape: str) -> str:

@@ -1,13 +1,14 @@
 """A history in the log, in the summary, and as JSON. The HTML page has a module of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.ci.host import SUMMARY_LIMIT
+from coval_gate.features.nights.document import HistoryDocument, HistoryLeg
+from coval_gate.features.nights.page import render as html
 from coval_gate.inputs.fields import MOST_SHOWN_RUNS
-from coval_gate.report.document.history import HistoryDocument, HistoryLeg
 from coval_gate.report.markdown import Listing, escape, fenced, link, page, row, table, utf8_size
 
 LOGGED: Final = 20  # test cases
@@ -99,3 +100,6 @@ def _run_rows(leg: HistoryLeg) -> list[list[tuple[str, str]]]:
         note = "; ".join(filter(None, (*marks, changed, run.unread)))
         rows.append([(run.day, run.url), (run.commit, run.commit_url), *((text, "") for text in texts), (note, "")])
     return rows
+
+
+RENDERERS: Final[Mapping[str, Callable[[HistoryDocument], str]]] = {"html": html, "json": json}

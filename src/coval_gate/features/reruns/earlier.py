@@ -14,11 +14,11 @@ from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.times import CANCELLING, LOOKING_UP
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
-from coval_gate.gate.verdict import Cancellation
-from coval_gate.history.search import Found, Sought, may_have_ids, search
-from coval_gate.history.tags import Tags, tags_of
+from coval_gate.gate.verdict import Cancellation, Verdict
+from coval_gate.history.search import Found, Sought, search
+from coval_gate.history.tags import Tags, recorded_leg, tags_of
 from coval_gate.step.cancel import cancel_run
-from coval_gate.step.given import recorded_leg
+from coval_gate.step.cleanup import leaves
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, Step, StepRun
@@ -39,34 +39,12 @@ async def list_earlier(session: StepRun) -> Found:
     now = session.client.server_time(session.clock.now())
     since = None if now is None else now - session.inputs.run_max_age.seconds
     tags = launches_of(session.of(session.step.legs[0]))[0]
-    return await _find_unfinished(session, tags, {}, *RESUMING, since=since)
-
-
-def run_to_take_over(session: LegRun, trial: Trial) -> Run | None:
-    """Return the run of an earlier attempt that stands for the trial. Raises CovalError if one may be hidden."""
-    taken = session.leg.taken_over
-    if trial.number < len(taken) and (run := taken[trial.number]):
-        return run
-    if unknown := _unknown(run for run in session.step.unidentified if may_have_ids(run, trial.ids)):
-        raise CovalError(
-            titles.NOT_LAUNCHED,
-            f"Coval shows neither tags nor metadata, so the step does not know whether {unknown}, which is not over, "
-            "is from an earlier attempt.",
-            advice="Wait until it is over, or set resume to false to launch another run.",
-        )
-    return None
-
-
-async def is_listed_as_unfinished(session: LegRun, trial: Trial) -> bool:
-    """Raises CovalError."""
-    listed = await _find_unfinished(session, trial.tags, trial.ids, *RESUMING)
-    found = (run for run in (*listed.runs, *listed.hidden) if run.run_id == trial.run_id)
-    return any(not (run.is_over or run.is_ending) for run in found)
+    return await find_unfinished(session, tags, {}, *RESUMING, since=since)
 
 
 async def supersede(session: LegRun, trial: Trial, *, keep: str) -> None:
     """Cancel the unfinished runs that the trial's supersedes, except `keep`. Raises CovalError."""
-    unfinished = await _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
+    unfinished = await find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
     others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
     older = [run for run in others if trial.tags.supersedes(tags_of(run))]
     superseded = [run.run_id for run in older if not may_be_left_out(session.step, run)]
@@ -76,7 +54,7 @@ async def supersede(session: LegRun, trial: Trial, *, keep: str) -> None:
         ([run for run in older if not recorded_leg(run)], "no metadata"),
     ]
     for runs, what in unclear:
-        if unknown := _unknown(run for run in runs if run.run_id not in superseded):
+        if unknown := unknown_text(run for run in runs if run.run_id not in superseded):
             session.warn(f"Coval shows {what}, so the step does not know whether this run supersedes {unknown}.")
 
 
@@ -110,7 +88,7 @@ def launches_of(session: LegRun) -> list[Tags]:
     return [request_of(session, number)[1] for number in range(len(slices) or 1 + inputs.repeat_on_failure)]
 
 
-async def _find_unfinished(
+async def find_unfinished(
     session: Session, tags: Tags, ids: Mapping[str, str], trouble: str, way_out: str, *, since: float | None = None
 ) -> Found:
     """Return the runs of the group of `tags`, and unfinished ones that may belong to it. Raises CovalError."""
@@ -124,8 +102,20 @@ async def _find_unfinished(
         raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
 
 
-def _unknown(hidden: Iterable[Run]) -> str:
+def unknown_text(hidden: Iterable[Run]) -> str:
     return " or ".join(f"run {run.run_id}" for run in hidden)
+
+
+async def end_leftovers(session: LegRun, verdict: Verdict | None) -> None:
+    """Cancel the runs of earlier attempts that the leg did not take over, unless its own would be left, too."""
+    left = session.step.leftovers
+    for number, run in enumerate(session.leg.taken_over):
+        if run and run.run_id in left:
+            left[run.run_id].number = number
+    own = (trial for trial in left.values() if trial.leg == session.leg.name and trial.is_active)
+    # The post step tries again to end those that could not be ended.
+    ids = [trial.run_id for trial in own if not (trial.ended or leaves(session, trial, verdict))]
+    await end_earlier(session, ids, UNNEEDED)
 
 
 async def end_earlier(session: StepRun, run_ids: Sequence[str], why: str) -> None:

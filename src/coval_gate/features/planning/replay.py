@@ -20,7 +20,7 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline, BaselineRun
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.baseline import baseline_candidates, load_listed
+from coval_gate.history.baseline import LOADS_AT_ONCE, baseline_candidates, load_listed
 from coval_gate.history.comparable import Subject, distinguish
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import branch_tag, branch_tag_of
@@ -33,7 +33,6 @@ from coval_gate.step.step import LegRun, StepRun
 MOST_REPLAYED: Final = 5  # legs
 MOST_NIGHTS: Final = 20  # of a leg
 FEWEST_NIGHTS: Final = 3  # that show something
-LOADS_AT_ONCE: Final = 10  # runs
 MARGINS: Final = {"share": (0.02, 0.05, 0.1, 0.15), "metric": (0.05, 0.1, 0.2, 0.5)}  # of metrics, relative ones
 
 

@@ -9,8 +9,8 @@ from functools import partial
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
+from coval_gate.features.repetition.judge import beyond_saving, is_usable, judge_together, repeats
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, Repetition, SingleRun, errored, judgement_with_words
-from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason

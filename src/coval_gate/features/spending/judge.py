@@ -5,19 +5,22 @@ Fleming (`sequential`). What is decided stays decided, but a pass only as long a
 counted. Everything else waits for the last slice.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from coval_gate.gate.checks import Check
-from coval_gate.gate.criteria import Criteria, boundaries_of
+from coval_gate.features.repetition.judge import base_of
+from coval_gate.features.spending.sequential import Boundaries, Look
+from coval_gate.gate.aggregates import Aggregation, aggregation_of
+from coval_gate.gate.checks import Check, Criterion
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
+from coval_gate.gate.measure import Interval, Measure
 from coval_gate.gate.population import FewFailed, MetricHasValues
 from coval_gate.gate.problems import TOO_FEW_SHARED
-from coval_gate.gate.repetition import base_of
-from coval_gate.gate.sequential import Look
-from coval_gate.gate.variants import pooled
+from coval_gate.gate.variants import Variant, pooled
 from coval_gate.gate.verdict import Completed, Verdict
 
 FIRST_UNCHANGED: Final = 2  # slices; with fewer shared test cases, "unchanged so far" ends no comparison
@@ -47,6 +50,31 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
     states = [_state(check, look) for check in checks if check.decides]
     is_clear = look.is_last or "over" in states or "open" not in states
     return with_checks(together, checks)._replace(slices=Slices(look, is_clear))
+
+
+def interval_at(
+    look: Look, criterion: Criterion, aggregation: Aggregation, variant: Variant, measure: Measure
+) -> Interval:
+    """Return bounds at the errors at which they decide as the boundaries do. What waits claims nothing yet."""
+    confidence, boundaries = criterion.confidence or 0.0, boundaries_of(criterion, measure)
+    threshold = criterion.threshold
+    if threshold is None or boundaries is None:
+        interval = aggregation.interval(variant, confidence)
+        waits = threshold and threshold.waits_for_last and not look.is_last
+        return interval._replace(lower=-math.inf, upper=math.inf) if waits else interval
+    errors = boundaries.errors(look.number - 1)
+    failing, passing = (aggregation.interval(variant, 1.0 - error) for error in errors)
+    lower, upper = (failing, passing) if threshold.wants_less else (passing, failing)
+    return Interval(lower.lower, upper.upper, confidence, lower.cases)
+
+
+def boundaries_of(criterion: Criterion, measure: Measure) -> Boundaries | None:
+    """Return those of a threshold against a number that slices can decide before the last one, otherwise None."""
+    threshold, look, confidence = criterion.threshold, criterion.look, criterion.confidence
+    if threshold is None or look is None or confidence is None or threshold.waits_for_last:
+        return None
+    share, count = aggregation_of(threshold).demanded_share, measure.total if measure.unit == "share" else measure.count
+    return None if share is None else look.boundaries(share, count, confidence)
 
 
 def _so_far(check: Check, look: Look) -> Check:

@@ -11,12 +11,12 @@ from typing import Final
 from coval_gate.base.text import plural
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.model import COMPLETED, Run
+from coval_gate.features.reruns.earlier import UNNEEDED, end_earlier, launches_of, list_earlier, unfinished_of
+from coval_gate.features.spending.step import already_decide
 from coval_gate.history.search import Found
 from coval_gate.history.tags import ATTACHED, UNANSWERED, Tags, is_marked, numbers_of, tags_of
-from coval_gate.step.earlier import UNNEEDED, end_earlier, launches_of, list_earlier, unfinished_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.own_build import ANSWERED_BY_JOB
-from coval_gate.step.slices import already_decide
 from coval_gate.step.step import Step, StepRun
 
 Usable = Mapping[Leg, Sequence[Run | None]]  # a run of earlier attempts for each launch of a leg or base

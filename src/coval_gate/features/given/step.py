@@ -10,18 +10,17 @@ from typing import Final
 from coval_gate.base.errors import GateError, InputError, NotFound
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
-from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
+from coval_gate.ci.host import IS_BASE, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
 from coval_gate.history.search import find_newest, found_text
-from coval_gate.history.tags import PART_USES, origins, part_of, tags_of
+from coval_gate.history.tags import PART_USES, origins, part_of, recorded_leg, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
 from coval_gate.step.leg import MOST_NAMED, Leg, Phase, Trial
 from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.watch import NOT_FOUND_PAUSE, unknown_until
 
-NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
-UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
 AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
@@ -120,11 +119,6 @@ async def _poll_given(session: Session, run_id: str) -> Run:
             if left <= 0:
                 raise
         await Wait(min(NOT_FOUND_PAUSE, left))
-
-
-def unknown_until(session: Session) -> float:
-    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
-    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
 
 
 def _repetition_of(run: Run) -> int:
@@ -230,12 +224,6 @@ def part_text(run_id: str, part: str) -> str:
             "No step can wait for slices: judge them in the step that launches them (mode: run), or leave spend empty."
         )
     return f"names run {run_id}, which is {PART_USES[part]}. {todo}."
-
-
-def recorded_leg(run: Run) -> str:
-    """Return the key of the leg in a run's metadata; empty if they do not show it."""
-    key = run.metadata.get(LEG)
-    return key if isinstance(key, str) else ""
 
 
 def legs_in_words(legs: Iterable[str]) -> str:

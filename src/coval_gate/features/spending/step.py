@@ -20,13 +20,13 @@ from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.model import Run
 from coval_gate.coval.resources import TEST_SET, cases_of
+from coval_gate.features.spending.judge import judge_slices
+from coval_gate.features.spending.sequential import MOST_SLICED, SLICES, Look, slices_of
+from coval_gate.features.spending.words import after_slice_text
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, Slices
-from coval_gate.gate.sequential import MOST_SLICED, SLICES, Look, slices_of
-from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import TIMEOUT, Completed, Limit, Verdict
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, InvalidInput, ids_of
-from coval_gate.report.wording.slices import after_slice_text
 from coval_gate.step.evaluate import judge_trial, show_leg
 from coval_gate.step.launch import ensure_trial
 from coval_gate.step.leg import Leg, Trial, for_each_case

@@ -6,10 +6,11 @@ It is as self-contained as the report, has the same style sheet, and needs no sc
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import in_words
-from coval_gate.report.document.history import HistoryCell, HistoryDocument, HistoryLeg, HistoryRun
-from coval_gate.report.formats.html import filled, icon_of, part
-from coval_gate.report.formats.html.plots import timeline
+from coval_gate.features.files.html import filled, icon_of, part
+from coval_gate.features.nights.document import HistoryCell, HistoryDocument, HistoryLeg, HistoryRun
+from coval_gate.features.nights.plot import timeline
 
+PACKAGE: Final = "coval_gate.features.nights"
 ICON: Final = ("#0969da", "M3.5 10.5l3-4 3 2.5 3-5")
 
 
@@ -24,10 +25,9 @@ class NumberedChange(NamedTuple):
 
 def render(document: HistoryDocument) -> str:
     """Return the history as an HTML document, whose text is valid UTF-8."""
-    style = part("report.css") + part("history.css")
     return filled(
-        "history.html.j2",
-        style=style,
+        part("history.html.j2", PACKAGE),
+        style=part("report.css") + part("history.css", PACKAGE),
         icon=icon_of(*ICON),
         document=document,
         timeline=timeline,

@@ -1,0 +1,1 @@
+"""Runs that were launched elsewhere (mode wait): each goes to the leg that it shows."""

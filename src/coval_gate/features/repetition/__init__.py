@@ -1,0 +1,1 @@
+"""A red run runs once more (repeat_on_failure), and both runs decide together."""

@@ -1,0 +1,1 @@
+"""Runs of earlier attempts: taken over, kept, superseded or ended. Of slices, `spending` shows whether they decide."""
