@@ -15,20 +15,20 @@ from coval_gate.features.files import RENDERERS
 from coval_gate.features.files import digest as digest_format
 from coval_gate.features.files import html as html_format
 from coval_gate.features.files import junit as junit_format
+from coval_gate.features.pages import texts as pages_format
+from coval_gate.features.pages.texts import PAGES
 from coval_gate.gate.findings import Findings, SimulationFinding
 from coval_gate.report.charts import DrawnBound, spread
-from coval_gate.report.document import Document
+from coval_gate.report.document import Document, Documents
 from coval_gate.report.document.legs import whole
 from coval_gate.report.document.metrics import Chart
 from coval_gate.report.document.model import LegReport, Report
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats import log as log_format
 from coval_gate.report.formats import outputs as outputs_format
-from coval_gate.report.formats import pages as pages_format
-from coval_gate.report.formats.pages import PAGES
+from coval_gate.report.formats import summary as summary_format
 from coval_gate.report.tables import drawn
 from coval_gate.report.wording import reason
-from coval_gate.step.pages import Documents
 from coval_gate.step.publish import Publisher
 from coval_gate.step.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
@@ -39,6 +39,7 @@ composed = Documents().of
 FACES: Final[dict[str, Callable[[Document], Any]]] = {
     "outputs": outputs_format.render,
     "log": log_format.Closing,
+    "summary": summary_format.render,
     **RENDERERS,
     **{name: partial(pages_format.render, input_name=name) for name in PAGES},
 }
@@ -56,7 +57,8 @@ class Written:
     @property
     def markdown(self) -> dict[str, str]:
         """The pages that a forge renders."""
-        return {name: self.faces[name].summary for name in ("summary", "comment", "check_run")}
+        pages = {name: self.faces[name].summary for name in ("comment", "check_run")}
+        return {"summary": self.faces["summary"], **pages}
 
     @property
     def digests(self) -> list[str]:
@@ -143,7 +145,7 @@ def digest(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    return page_of(report, "summary").summary
+    return summary_format.render(composed(report))
 
 
 def log_texts(end: log_format.Closing) -> list[str]:

@@ -16,9 +16,9 @@ from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.times import Times
 from coval_gate.ci.host import Context
-from coval_gate.ci.plain import PlainHost
 from coval_gate.coval.client import Client, Session, server_of
 from coval_gate.coval.model import LaunchRequest
+from coval_gate.features.systems.plain import PlainHost
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.step.main import main

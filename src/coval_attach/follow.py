@@ -11,10 +11,10 @@ from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened
 from coval_gate.ci.host import AGENT_TYPE, DIRECTORY, IGNORED
-from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import QUEUED, Run, Simulation
 from coval_gate.coval.resources import AGENT
+from coval_gate.features.files.workspace import Workspace
 
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
 WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id

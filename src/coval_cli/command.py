@@ -28,8 +28,9 @@ from coval_gate.base.runtime import KILLED, USAGE_ERROR, Runtime, leave
 from coval_gate.base.text import one_line
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
-from coval_gate.ci.plain import PlainHost, left_behind, others_run
-from coval_gate.ci.systems import system_in
+from coval_gate.features.files.workspace import Workspace
+from coval_gate.features.systems.plain import left_behind, others_run
+from coval_gate.features.systems.variables import system_in
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.naming import PROGRAM
@@ -156,7 +157,7 @@ def _doctor(runtime: Runtime, options: Namespace) -> int:
 
 def _post(runtime: Runtime, _: Namespace) -> int:
     """Clean up after killed commands. A command that just received a signal may still cancel its own runs."""
-    clock, workspace = runtime.clock, PlainHost.workspace
+    clock, workspace = runtime.clock, Workspace("")
     until = clock.now() + POST_PATIENCE
     while others_run(workspace) and clock.now() < until:
         clock.sleep(POST_PAUSE)

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from coval_gate import REPOSITORY
-from coval_gate.ci.plain import commit_of, published_at
-from coval_gate.ci.systems import repository_of
+from coval_gate.features.systems.plain import commit_of, published_at
+from coval_gate.features.systems.variables import repository_of
 
 GITHUB: Final = "https://github.com"
 SHA: Final = re.compile(r"[0-9a-f]{40}")

@@ -158,7 +158,7 @@ BREAKS: Final = {
     ),
     "treat a part as a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
-    "leave runs whose request has changed": Break("step.earlier:end_earlier", _returns(()), "changed"),
+    "leave runs whose request has changed": Break("features.reruns.earlier:end_earlier", _returns(()), "changed"),
     "guard a run of an earlier attempt in its turn only": Break(
         "step.step:Step.guard_leftovers",
         lambda original, step, runs: (original(step, runs), [trial.release() for trial in step.leftovers.values()]),
@@ -172,14 +172,18 @@ BREAKS: Final = {
         ),
     ),
     "use an unfinished slice as the first": Break(
-        "step.earlier:run_to_take_over", lambda _, session, __: next(iter(session.leg.taken_over[::-1]), None), "slices"
+        "features.reruns.takeover:run_for",
+        lambda _, session, __: next(iter(session.leg.taken_over[::-1]), None),
+        "slices",
     ),
-    "launch what completed again": Break("step.earlier:run_to_take_over", _unfinished, "rerun"),
+    "launch what completed again": Break("features.reruns.takeover:run_for", _unfinished, "rerun"),
     "call a slice before its turn": Break(
-        "step.slices:judge_trial", lambda original, session, _: original(session, session.leg.first), "slices"
+        "features.spending.step:judge_trial",
+        lambda original, session, _: original(session, session.leg.first),
+        "slices",
     ),
     "repeat an API key in the log": Break("base.secret:Redactor.redact", lambda _, __, text: text),
-    "leave the commit status as it was": Break("ci.github_pages:CommitStatus.show", _shown_once),
+    "leave the commit status as it was": Break("features.pages.github:CommitStatus.show", _shown_once),
 }
 
 

@@ -52,7 +52,7 @@ USE: Final = """
 import io, json, pathlib, runpy, sys
 from coval_gate.base.runtime import Runtime
 from coval_gate.ci import detect_host
-from coval_gate.ci.systems import system_in
+from coval_gate.features.systems.variables import system_in
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import VirtualClock, run_main_step

@@ -25,8 +25,8 @@ from coval_gate.base import times, titles
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.titles import DOCS, TITLES, help_page
 from coval_gate.ci.host import Context
-from coval_gate.ci.systems import SYSTEMS
 from coval_gate.coval.client import LAUNCH_OPEN
+from coval_gate.features.systems.variables import SYSTEMS
 from coval_gate.gate import problems
 from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from coval_gate import IS_RELEASE
-from coval_gate.ci.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
+from coval_gate.features.systems.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.inputs.inputs import declared, parse_inputs
 from support import DEFAULTS, KEY, other_value, read_inputs
 

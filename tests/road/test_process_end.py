@@ -51,7 +51,7 @@ runpy.run_path(program, run_name="__main__")
 """
 POINTS = (
     "coval_gate.step.publish:Publisher._log",  # the outputs are written
-    "coval_gate.step.publish:Publisher._conclude_pages",
+    "coval_gate.step.publish:Publisher._conclude",
     "coval_gate.ci.host:Host.release",
     "coval_gate.base.runtime:leave",
     "atexit",

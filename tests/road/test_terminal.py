@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from coval_cli.command import main
-from coval_gate.ci.plain import TerminalHost
+from coval_gate.features.systems.plain import TerminalHost
 from coval_gate.inputs.naming import flag_of
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -11,7 +11,7 @@ from coval_attach.follow import LOGS, log_of, open_log
 from coval_attach.handler import Unusable, error_line, form_problem, load, with_cause
 from coval_attach.process import Limits, Order, Setup, WorkerEvent, event_in, line_of, order_in, setup_in
 from coval_gate.base.errors import RunnerError
-from coval_gate.ci.workspace import Workspace
+from coval_gate.features.files.workspace import Workspace
 from support import KEY
 
 

@@ -44,9 +44,9 @@ from baselines import (
 )
 from browsing import legs_report
 from coval_gate.base.errors import GateError, InputError
-from coval_gate.ci.github_pages import commit_state_of
 from coval_gate.ci.host import SLICE
 from coval_gate.coval.model import Metric, Run, Summary, Target, Value
+from coval_gate.features.pages.github import commit_state_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import change_text
 from coval_gate.gate.criteria import ThresholdHolds

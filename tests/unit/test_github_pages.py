@@ -10,10 +10,10 @@ import pytest
 from coval_gate.base.errors import HostError
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import Secret
-from coval_gate.ci.calls import BACKOFFS, ApiPage, Payload, message_in
-from coval_gate.ci.github_pages import CheckRun, Comment, CommitStatus, GitHub
 from coval_gate.ci.host import Context, PageText
-from coval_gate.ci.plain import PlainHost
+from coval_gate.features.pages.calls import BACKOFFS, ApiPage, Payload, message_in
+from coval_gate.features.pages.github import CheckRun, Comment, CommitStatus, GitHub
+from coval_gate.features.systems.plain import PlainHost
 from coval_gate.inputs.inputs import parse_inputs
 from coval_sandbox.github import BOT
 from fake_github import PERSONAL_TOKEN, REPOSITORY, TOKEN, FakeGitHub

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.ci import detect_host
-from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, pipeline_state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
-from coval_gate.ci.plain import PlainHost
+from coval_gate.features.systems.gitlab import GitLabHost, dotenv, links_in, pipeline_state_of, without_commands
+from coval_gate.features.systems.plain import PlainHost
 from road.test_gitlab import SECTION, read_dotenv, sections
 from support import VirtualClock, host_of, runtime
 

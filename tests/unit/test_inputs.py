@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from coval_gate.base.errors import InputError
 from coval_gate.ci.github import read_context
 from coval_gate.ci.host import Context, Withheld
-from coval_gate.ci.systems import SYSTEMS, context_in
+from coval_gate.features.systems.variables import SYSTEMS, context_in
 from coval_gate.inputs.checks import check_inputs, warnings_about
 from coval_gate.inputs.fields import Allowance, ChosenRuns, RunSource, fits
 from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs

@@ -17,9 +17,9 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci.github import GitHubHost
-from coval_gate.ci.github_pages import conclusion_of
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import RunResult
+from coval_gate.features.pages.github import conclusion_of
 from coval_gate.gate.judgement import INTERRUPTED_STEP, UNFINISHED_RUN, errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.parsing import matrix_of

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from coval_gate.base.secret import Redactor
 from coval_gate.base.text import one_line
 from coval_gate.base.titles import DOCS
-from coval_gate.ci import bitbucket
-from coval_gate.ci.bitbucket import annotation_body, report_body
-from coval_gate.ci.github_pages import commit_state_of, conclusion_of
 from coval_gate.features import files
 from coval_gate.features.files import RENDERERS
 from coval_gate.features.files.digest import LIMIT as DIGEST_LIMIT
+from coval_gate.features.pages import texts as pages
+from coval_gate.features.pages.github import commit_state_of, conclusion_of
+from coval_gate.features.pages.texts import MOST_ANNOTATIONS, PAGES
+from coval_gate.features.systems import bitbucket
+from coval_gate.features.systems.bitbucket import annotation_body, report_body
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import declared
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION
-from coval_gate.report.formats import pages
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, LEG_FIELDS, OUTPUTS
-from coval_gate.report.formats.pages import MOST_ANNOTATIONS, PAGES
 from coval_gate.report.wording import reason, reasons
 from coval_sandbox.github_checks import CONCLUSIONS, LONGEST_TEXT, LONGEST_TITLE
 from coval_sandbox.runner import read_log
@@ -88,7 +88,7 @@ def test_every_report_in_every_format(subtests: pytest.Subtests) -> None:
 def fits(written: Written) -> None:
     """Assert that GitHub and Bitbucket accept what is written, and that it is whole."""
     faces, document = written.faces, written.document
-    assert len(faces["summary"].summary.encode("utf-8", "replace")) <= SUMMARY_LIMIT
+    assert len(faces["summary"].encode("utf-8", "replace")) <= SUMMARY_LIMIT
     assert len(faces["comment"].summary) <= COMMENT_LIMIT
     assert COMMENT_MARKER.match(faces["comment"].summary)
     assert sum(map(len, faces["outputs"].values())) < MOST_OUTPUTS
@@ -412,7 +412,7 @@ def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
 def test_every_format_module_is_registered() -> None:
     """Each has an input that enables it, except the page that Bitbucket always shows."""
     modules = {module.name for module in pkgutil.iter_modules(files.__path__)}
-    assert modules == RENDERERS.keys() - {"json"}
+    assert modules == RENDERERS.keys() - {"json"} | {"workspace"}
     assert RENDERERS.keys() == {file.name for file in FILES}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.REPORT_INPUT}
     assert {*PAGES, *(file.input for file in FILES)} <= inputs

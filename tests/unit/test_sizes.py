@@ -11,6 +11,7 @@ import pytest
 from coval_gate.base.errors import InputError
 from coval_gate.ci.host import SUMMARY_LIMIT
 from coval_gate.coval.model import Metric, RunResult, Simulation
+from coval_gate.features.pages.texts import CHECK_LIMIT, COMMENT_LIMIT
 from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.findings import MISSES_LISTED
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, errored
@@ -27,7 +28,6 @@ from coval_gate.report import (
 from coval_gate.report.document.model import LegReport, Report
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
 from coval_gate.report.formats.outputs import MOST_OUTPUT
-from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
 from coval_gate.report.markdown import utf8_size
 from readers import MarkdownPage
 from rendering import closing, comment, document, findings_in, junit, outputs, page_of, summary

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from coval_gate.ci.host import Context
-from coval_gate.ci.plain import PlainHost, read_git
-from coval_gate.ci.systems import SYSTEMS, System, context_in, repository_of, system_in
 from coval_gate.coval.model import LaunchRequest
+from coval_gate.features.systems.plain import PlainHost, read_git
+from coval_gate.features.systems.variables import SYSTEMS, System, context_in, repository_of, system_in
 from coval_gate.history.tags import branch_tag, tags_for
 from coval_gate.step.baselines import acceptance_problems
 from support import host_of

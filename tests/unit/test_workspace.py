@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.host import Host
-from coval_gate.ci.plain import PlainHost
-from coval_gate.ci.workspace import Workspace
+from coval_gate.features.files.workspace import Workspace
+from coval_gate.features.systems.plain import PlainHost
 from hostile import NAMED
 from support import host_of
 

@@ -19,7 +19,6 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, value_at, visible
-from coval_gate.ci.github_pages import pages_of
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
@@ -33,8 +32,6 @@ from coval_gate.ci.host import (
     Withheld,
     context_of,
 )
-from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
 
@@ -175,7 +172,7 @@ class GitHubHost(Host):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._warnings = 0
-        self.workspace = Workspace(runtime.environ.get("GITHUB_WORKSPACE", ""))
+        self.root = runtime.environ.get("GITHUB_WORKSPACE", "")
 
     def mask(self, secret: str) -> None:
         """Also have the runner mask it in the job's log."""
@@ -187,8 +184,8 @@ class GitHubHost(Host):
         return read_context(self._environ, self._event())
 
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
-        if not wanted_pages(inputs):
-            return []
+        from coval_gate.features.pages.github import pages_of
+
         return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, self._runtime)
 
     @property

@@ -8,17 +8,20 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Final, Literal, NamedTuple, TextIO
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TextIO
 
 from coval_gate.base.errors import GateError, HostError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
-from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.checks import COMMIT_PAGES
+from coval_gate.inputs.checks import COMMIT_PAGES, wanted_pages
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
 from coval_gate.inputs.parsing import NO_MATRIX, Matrix
+
+if TYPE_CHECKING:
+    from coval_gate.features.files.workspace import Workspace
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
@@ -268,8 +271,8 @@ class Page:
 class Host(Console, ABC):
     """A CI system. It treats every text as foreign: it masks secrets, and no text can become a command."""
 
-    workspace: Workspace
-    """Where files are read and written."""
+    root = ""
+    """The directory of the workspace; empty for the current one."""
 
     annotates = False
     """Whether it shows annotations outside the log."""
@@ -282,8 +285,18 @@ class Host(Console, ABC):
         self._runtime = runtime
         self._environ = runtime.environ
 
+    @cached_property
+    def workspace(self) -> "Workspace":
+        """Where files are read and written."""
+        from coval_gate.features.files.workspace import Workspace
+
+        return Workspace(self.root)
+
     @abstractmethod
     def context(self) -> Context: ...
+
+    def has_pages(self, inputs: Inputs) -> bool:
+        return bool(wanted_pages(inputs))
 
     @abstractmethod
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:

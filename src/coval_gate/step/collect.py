@@ -339,7 +339,8 @@ def see(session: LegRun, trial: Trial, run: Run) -> Run:
             raise InputError(problems)
         guard_given(leg, trial, run)
         step.context = with_provenance(step.context, run)
-        step.publisher.pages.owe(report_of(step, UNFINISHED_RUN))
+        if pages := step.publisher.pages(step.inputs):
+            pages.owe(report_of(step, UNFINISHED_RUN))
     if leg.inputs.max_simulations and planned is not None and run.progress and run.progress.total > planned:
         raise GateError(
             titles.TOO_MANY_SIMULATIONS,

@@ -113,8 +113,9 @@ def _as_gate_error(error: Exception, context: Context, report_bug: Callable[[], 
 
 async def _locate(step: Step) -> None:
     """Look up the tested commit, if a page needs it."""
-    until = announcing(step.clock.now(), step.deadline)
-    step.context = await step.publisher.pages.locate(step.context, step.inputs, until=until)
+    if pages := step.publisher.pages(step.inputs):
+        until = announcing(step.clock.now(), step.deadline)
+        step.context = await pages.locate(step.context, step.inputs, until=until)
 
 
 async def _plan_legs(step: Step) -> None:
@@ -316,7 +317,8 @@ def _read_and_check(step: Step) -> None:
     inputs, context, file = step.inputs, step.context, step.file
     if inputs.accept:
         problems += acceptance_problems(context)
-    problems += publisher.pages.problems(inputs, context)
+    if pages := publisher.pages(inputs):
+        problems += pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
     selected = [part for part in file.legs if any(is_selected(leg, inputs) for leg in legs_of([part]))]
     for warning in (*warnings_about(inputs, environ, file._replace(legs=selected)), *_effectless_inputs(step)):

@@ -6,6 +6,7 @@ pages. It never fails the job: any error is a warning. If the main step finished
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, RunnerError
@@ -21,9 +22,12 @@ from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches
 from coval_gate.step.leg import MODE_STATE, Duty, Trial
-from coval_gate.step.pages import STATE, with_owed
+from coval_gate.step.publish import PAGES_STATE
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
+
+if TYPE_CHECKING:
+    from coval_gate.features.pages.publisher import PagePublisher
 
 
 def post(runtime: Runtime) -> int:
@@ -43,12 +47,17 @@ async def finish(step: Step) -> None:
     host.take_over()
     inputs, _ = parse_inputs(environ)
     mode = host.read_state(MODE_STATE)  # a command has no mode in its variables
-    inputs = with_owed(inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode), host.read_state(STATE))
+    inputs = inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode)
+    if kept := host.read_state(PAGES_STATE):
+        from coval_gate.features.pages.publisher import with_owed
+
+        inputs = with_owed(inputs, kept)
     step.inputs = inputs
     saved = step.restore()
     left = [trial for trial in step.trials if trial.duties]
     # Without any state, the main step never began, or the runner passes none to post steps, as act does.
-    is_open = saved and step.publisher.pages.is_open(inputs, host.context())
+    pages = step.publisher.pages(inputs) if saved else None
+    is_open = pages and pages.is_open(inputs, host.context())
     if not (left or is_open):
         return
     for secret in (key_in(environ), token_in(environ)):
@@ -57,8 +66,8 @@ async def finish(step: Step) -> None:
     if inputs.mode == "wait":
         step.context = with_unknown_commit(step.context)
     hurried = bool(left) and await _attempt(step, _finish_trials(step, left))
-    if is_open:
-        await _attempt(step, _close(step, hurried=hurried))
+    if pages and is_open:
+        await _attempt(step, _close(step, pages, hurried=hurried))
 
 
 async def _attempt(step: Step, work: Procedure[None]) -> bool:
@@ -74,9 +83,9 @@ async def _attempt(step: Step, work: Procedure[None]) -> bool:
     return False
 
 
-async def _close(step: Step, *, hurried: bool) -> None:
+async def _close(step: Step, pages: "PagePublisher", *, hurried: bool) -> None:
     """`hurried`: the runner is about to kill the step."""
-    inputs, clock, pages = step.inputs, step.clock, step.publisher.pages
+    inputs, clock = step.inputs, step.clock
     if not pages.are_saved:  # so find the commit here
         if inputs.mode == "wait" and inputs.api_key is not None and inputs.run_id.ids:
             client = step.session(Times.for_post_step(clock.now())).client

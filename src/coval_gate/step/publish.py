@@ -11,25 +11,28 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times
-from coval_gate.ci.host import BUG, GATE_NAME, Host, PageText, tolerant
+from coval_gate.ci.host import BUG, GATE_NAME, Host, tolerant
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
-from coval_gate.report.document import Document
+from coval_gate.report.document import Document, Documents
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats import log, outputs, pages
+from coval_gate.report.formats import log, outputs, summary
 from coval_gate.report.formats.files import FILES, File
-from coval_gate.step.pages import PagePublisher
+
+if TYPE_CHECKING:
+    from coval_gate.features.pages.publisher import PagePublisher
 
 T = TypeVar("T")
 
+PAGES_STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
 AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
 LONGEST_VERDICT: Final = 1_000  # characters of a verdict in the log
 LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
@@ -84,11 +87,20 @@ class Rendering:
 class Publisher:
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
-        self._workspace = host.workspace
+        self._runtime = runtime
         self._rendering = Rendering(runtime.clock)
         self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
         self.is_interrupted = False  # by a signal while it published
-        self.pages = PagePublisher(host, runtime)
+        self._documents = Documents()
+        self._pages: PagePublisher | None = None
+
+    def pages(self, inputs: Inputs) -> "PagePublisher | None":
+        """Return what publishes the pages that the inputs request, or the host always shows; None if there are none."""
+        if self._pages is None and self._host.has_pages(inputs):
+            from coval_gate.features.pages.publisher import PagePublisher
+
+            self._pages = PagePublisher(self._host, self._runtime, self._documents)
+        return self._pages
 
     def prepare(self, inputs: Inputs) -> list[InvalidInput]:
         """Check, before anything costs money, that every file can be written. Return the problems with their paths.
@@ -101,7 +113,7 @@ class Publisher:
             if not (path := getattr(inputs, name)) or (inputs.mode == "history" and not file.is_written_in("history")):
                 continue
             try:
-                place = self._workspace.prepare(path, file.example)
+                place = self._host.workspace.prepare(path, file.example)
             except ValueError as problem:
                 problems.append(InvalidInput(name, str(problem)))
                 continue
@@ -114,21 +126,22 @@ class Publisher:
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()
         for place in self._places.values():
-            self._workspace.remove(place)
+            self._host.workspace.remove(place)
         return problems
 
     def write_verdict(self, published: Published) -> None:
         """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
         written = self._outputs(published)
-        self.pages.owe(published.report)
+        if pages := self.pages(published.report.inputs):
+            pages.owe(published.report)
         self._host.set_outputs(written)
 
     def _outputs(self, published: Published) -> dict[str, str]:
-        document = self.pages.documents.of(published.report, brief=True)
+        document = self._documents.of(published.report, brief=True)
         return outputs.render(document, files=published.files, comment_url=published.comment_url)
 
     def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
-        return self._rendering.of(lambda: render(self.pages.documents.of(report)))
+        return self._rendering.of(lambda: render(self._documents.of(report)))
 
     async def publish(self, report: Report, times: Times) -> Published:
         """Return the report with files, comment and errors, as far as `times` allow."""
@@ -138,22 +151,23 @@ class Publisher:
         try:
             if report.inputs.summary:
                 with tolerant(self._host):
-                    page = await self._rendered(published.report, partial(pages.render, input_name="summary"))
-                    self._host.add_summary(_summary(published.report, page))
+                    self._host.add_summary(await self._rendered(published.report, _summary(published.report)))
             tell_verdict = await self._log(published)
         except NotRendered:
             self._host.log(LEFT_OUT)
         try:
-            return await self._conclude_pages(published, times)
+            if pages := self.pages(report.inputs):
+                published = await self._conclude(pages, published, times)
+            return published
         finally:
             tell_verdict()  # the last line of the log
 
-    async def _conclude_pages(self, published: Published, times: Times) -> Published:
+    async def _conclude(self, pages: "PagePublisher", published: Published, times: Times) -> Published:
         """Even after an interrupt, the pages get the verdict."""
         with suppress(RunnerError):
             try:
                 self._rendering.check()
-                url = await self.pages.conclude(published.report, times)
+                url = await pages.conclude(published.report, times)
             except Interrupted:
                 self.is_interrupted = True
                 return published
@@ -197,11 +211,11 @@ class Publisher:
             return published
         render = _renderer(file, published.report)
         text = await self._rendered(published.report, lambda document: self._host.redact(render(document)))
-        self._workspace.write(path, text)
+        self._host.workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
     def _tell_briefly(self, report: Report) -> None:
-        document = self.pages.documents.of(report, brief=True)
+        document = self._documents.of(report, brief=True)
         if self._annotates(report) and not document.passes:
             self._host.annotate("error", f"{GATE_NAME}: {document.title}", document.reason)
         else:
@@ -220,7 +234,8 @@ class Publisher:
         annotates = self._annotates(report)
         fails = not judgement.passes_gate
         # Each page may fail with a warning of its own; the host has reserved one.
-        room = self._host.room_for_warnings - max(0, self.pages.outstanding(report) - 1)
+        pages = self.pages(report.inputs)
+        room = self._host.room_for_warnings - max(0, pages.outstanding(report) - 1 if pages else 0)
         first = closing.annotations(max(0, room)) if annotates and fails else []
         worst = closing.worst_lines() if fails and not first else []
         shown = len(closing.worst) if worst else len(first)
@@ -259,9 +274,9 @@ def _renderer(file: File, report: Report) -> Callable[[Document], str]:
     return RENDERERS[file.name]
 
 
-def _summary(report: Report, page: PageText) -> str:
-    if report.history:
-        from coval_gate.features.nights.formats import summary
+def _summary(report: Report) -> Callable[[Document], str]:
+    if past := report.history:
+        from coval_gate.features.nights.formats import summary as of_history
 
-        return summary(report.history)
-    return page.summary
+        return lambda _: of_history(past)
+    return summary.render

@@ -11,7 +11,7 @@ from typing import Final
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, Unavailable
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import plural
 from coval_gate.base.times import DETAILS, NAMING, UNITS, announcing
 from coval_gate.ci.host import tolerant
@@ -141,9 +141,10 @@ def _named(leg: Leg, trial: Trial) -> dict[str, tuple[str, str]]:
     return named
 
 
-def announce(step: Step) -> Procedure[None]:
-    until = announcing(step.clock.now(), step.deadline)
-    return step.publisher.pages.announce(report_of(step, LAUNCHED_RUN), until=until)
+async def announce(step: Step) -> None:
+    if pages := step.publisher.pages(step.inputs):
+        until = announcing(step.clock.now(), step.deadline)
+        await pages.announce(report_of(step, LAUNCHED_RUN), until=until)
 
 
 async def fetch_details(

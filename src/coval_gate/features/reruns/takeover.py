@@ -30,9 +30,8 @@ def take_over(session: LegRun, trial: Trial) -> Run | None:
 
     Raises CovalError if one may be hidden, RunnerError.
     """
-    step, taken = session.step, session.leg.taken_over
-    run = taken[trial.number] if trial.number < len(taken) else None
-    if run is None:
+    step = session.step
+    if (run := run_for(session, trial)) is None:
         _refuse_hidden(session, trial)
         return None
     trial.identify(run.run_id, at=session.clock.now())
@@ -46,6 +45,11 @@ def take_over(session: LegRun, trial: Trial) -> Run | None:
         until_now.release()
     step.record_id(run.run_id)
     return run
+
+
+def run_for(session: LegRun, trial: Trial) -> Run | None:
+    taken = session.leg.taken_over
+    return taken[trial.number] if trial.number < len(taken) else None
 
 
 def _refuse_hidden(session: LegRun, trial: Trial) -> None:

@@ -242,3 +242,18 @@ def _key(report: Report) -> str:
     matrix = [context.matrix.digest] if context.matrix else []
     key = json.dumps([context.lasting_workflow or context.workflow, context.job, context.step, evaluated, *matrix])
     return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+class Documents:
+    """Remembers the document of the last report, which all formats share."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Report, Document, bool] | None = None
+
+    def of(self, report: Report, *, brief: bool = False) -> Document:
+        """Return the document. Rendering a large run takes seconds; a brief one may lack the simulations."""
+        if self._last and self._last[0] is report and self._last[2] <= brief:
+            return self._last[1]
+        document = document_of(report, brief=brief)
+        self._last = report, document, brief
+        return document

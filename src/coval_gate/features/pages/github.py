@@ -11,8 +11,17 @@ from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import folded, quoted, whole_number
 from coval_gate.base.transport import Response, Server, Timeouts
-from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Service, begins_with, pause_in
 from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, TOLERATED, Context, Host, Page, PageText
+from coval_gate.features.pages.calls import (
+    LIMIT_PAUSE,
+    ApiPage,
+    HostApi,
+    Operation,
+    Payload,
+    Service,
+    begins_with,
+    pause_in,
+)
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 

@@ -19,8 +19,8 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line, quoted, stopwatch
 from coval_gate.ci.host import DIRECTORY, GATE_NAME, IGNORED, NO_REPOSITORY, Console, Context, Host, Level, Page
-from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
-from coval_gate.ci.workspace import Lock, Workspace
+from coval_gate.features.files.workspace import Lock, Workspace
+from coval_gate.features.systems.variables import context_in, repository_of, system_in, website_of
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
 
@@ -56,8 +56,6 @@ class PlainHost(Host):
     A file keeps the state for the post step, as long as something is open. Each command has and locks its own: the post
     step leaves alone what a command still works on.
     """
-
-    workspace = Workspace()
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)

@@ -19,7 +19,7 @@ from coval_gate.base.secret import Secret
 from coval_gate.base.text import quoted
 from coval_gate.base.transport import NetworkError, Request, Response, Server, Timeouts, Transport
 from coval_gate.ci.host import IN_PROGRESS, Annotation, Context, Host, Page, PageText
-from coval_gate.ci.plain import PlainHost
+from coval_gate.features.systems.plain import PlainHost
 from coval_gate.inputs.inputs import Inputs
 
 REPORT_INPUT: Final = "code_insights"  # no input turns the report on or off
@@ -39,6 +39,9 @@ LEFT_TO_POST: Final = "The verdict does not depend on it. coval-gate post, in th
 
 class BitbucketHost(PlainHost):
     """It always shows a report on the commit, which needs no input and no token."""
+
+    def has_pages(self, inputs: Inputs) -> bool:
+        return inputs.mode in REPORTING_MODES or super().has_pages(inputs)
 
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
         pages = super().pages(inputs, context)

@@ -6,22 +6,21 @@ Pages only inform: no problem with them changes the verdict.
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
 from coval_gate.ci.host import GATE_NAME, IN_PROGRESS, Annotation, Context, Host, Page, PageText, tolerant
+from coval_gate.features.pages import texts
 from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.gate.verdict import NoneSelected, Verdict
 from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs, InvalidInput
-from coval_gate.report.document import Document, document_of
+from coval_gate.report.document import Documents
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats import pages
-
-STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
+from coval_gate.step.publish import PAGES_STATE
 
 
 class KeptPage:
@@ -43,14 +42,14 @@ class KeptPage:
 
 
 class PagePublisher:
-    def __init__(self, host: Host, runtime: Runtime) -> None:
+    def __init__(self, host: Host, runtime: Runtime, documents: Documents) -> None:
         self._host = host
         self._clock = runtime.clock
         self._kept: list[KeptPage] | None = None
         self._saved = ""
         self._references: tuple[str, ...] = ()
         self._skipped: set[str] = set()  # reasons that were logged
-        self.documents = Documents()
+        self._documents = documents
 
     def problems(self, inputs: Inputs, context: Context) -> list[InvalidInput]:
         pages = [kept.page for kept in self._pages(inputs, context)]
@@ -126,7 +125,7 @@ class PagePublisher:
 
     def _pages(self, inputs: Inputs, context: Context) -> list[KeptPage]:
         if self._kept is None:
-            saved = read_saved(self._host.read_state(STATE))
+            saved = read_saved(self._host.read_state(PAGES_STATE))
             pages = self._host.pages(inputs, context)
             self._kept = [KeptPage(page, saved.get(page.input, {})) for page in pages]
         return self._kept
@@ -182,8 +181,8 @@ class PagePublisher:
     def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
         """Return the report for the page, without secrets, and with all references so far."""
         redact = self._host.redact
-        document = self.documents.of(report, brief=brief)
-        text = pages.render(document, page.input, brief=brief)
+        document = self._documents.of(report, brief=brief)
+        text = texts.render(document, page.input, brief=brief)
         if text.references:
             new = tuple(map(redact, text.references))
             self._references = (*(reference for reference in self._references if reference not in new), *new)
@@ -201,7 +200,7 @@ class PagePublisher:
         if saved not in (self._saved, "[]"):
             self._saved = saved
             with suppress(RunnerError):
-                self._host.save_state({STATE: saved})
+                self._host.save_state({PAGES_STATE: saved})
 
 
 def read_saved(text: str) -> dict[str, dict[str, Any]]:
@@ -239,18 +238,3 @@ def _takes(page: Page, report: Report) -> bool:
 def _may_be_located(report: Report) -> bool:
     """Return whether the commit is known, or the post step may learn it from the run that the step waits for."""
     return report.context.sha_is_known or report.inputs.mode == "wait"
-
-
-class Documents:
-    """Remembers the document of the last report, which all formats share."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Report, Document, bool] | None = None
-
-    def of(self, report: Report, *, brief: bool = False) -> Document:
-        """Return the document. Rendering a large run takes seconds; a brief one may lack the simulations."""
-        if self._last and self._last[0] is report and self._last[2] <= brief:
-            return self._last[1]
-        document = document_of(report, brief=brief)
-        self._last = report, document, brief
-        return document

@@ -20,7 +20,8 @@ from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import json_in, one_line, shortened, whole_number
 from coval_gate.base.transport import Response, Server, Timeouts, parse_address
-from coval_gate.ci.calls import (
+from coval_gate.ci.host import IN_PROGRESS, TOLERATED, Context, Page, PageText
+from coval_gate.features.pages.calls import (
     LIMIT_PAUSE,
     ApiPage,
     HostApi,
@@ -31,9 +32,7 @@ from coval_gate.ci.calls import (
     begins_with,
     pause_in,
 )
-from coval_gate.ci.host import IN_PROGRESS, TOLERATED, Context, Page, PageText
-from coval_gate.ci.plain import PlainHost
-from coval_gate.ci.workspace import Workspace
+from coval_gate.features.systems.plain import PlainHost
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 
@@ -81,7 +80,7 @@ class GitLabHost(PlainHost):
         self._sections = 0
         root = self._environ.get("CI_PROJECT_DIR", "")
         # A script begins there. Tools that run jobs on a laptop may name a directory of the container.
-        self.workspace = Workspace(root if Path(root).is_dir() else "")
+        self.root = root if Path(root).is_dir() else ""
         self._token = self._environ.get("GITLAB_TOKEN", "").strip()
         self.mask(self._token)
 
