@@ -2,7 +2,7 @@
 
 A plain step tests one agent with one persona and one test set on GitHub, by two absolute thresholds. It writes no file
 but those of the runner. A file runs if any of its functions runs. The files stand in the order in which the step comes
-to them, each with its lines and the first sentence of its docstring.
+to them, each with its lines and the first sentence of its docstring. An argument names another folder of the package.
 """
 
 import ast
@@ -45,9 +45,10 @@ class Core(NamedTuple):
 
 
 def main() -> None:
-    core = run_plain_step(GATE)
+    gate = Path(sys.argv[1]) if len(sys.argv) > 1 else GATE
+    core = run_plain_step(gate)
     for path in core.runs:
-        print(f"{lines_of(path):5} {path.relative_to(GATE)}: {sentence_of(path)}")
+        print(f"{lines_of(path):5} {path.relative_to(gate)}: {sentence_of(path)}")
     print(f"A plain step loads {size_of(core.loads)}.")
     print(f"Functions run in {size_of(core.runs)}.")
 
