@@ -8,7 +8,7 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -79,11 +79,11 @@ def _returns(value: Any) -> Replacement:
     return lambda *_, **__: value
 
 
-def _yields(change: Callable[[Any], Any]) -> Replacement:
+def _with_result(change: Callable[[Any], Any]) -> Replacement:
     """Change what a procedure returns."""
 
-    def procedure(original: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return change((yield from original(*args, **kwargs)))
+    async def procedure(original: Any, *args: Any, **kwargs: Any) -> Any:
+        return change(await original(*args, **kwargs))
 
     return procedure
 
@@ -99,16 +99,25 @@ def _with_verdict(now: str, instead: str) -> Replacement:
     return judged
 
 
-def _shown_once(original: Any, self: Any, text: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, None]:
+async def _leaves(*_: Any) -> None:
+    """Do nothing."""
+
+
+async def _first_slice(original: Any, session: Any, _: Any) -> Any:
+    """Judge the first slice in place of a later one."""
+    return await original(session, session.leg.first)
+
+
+async def _shown_once(original: Any, self: Any, text: Any, *args: Any, **kwargs: Any) -> None:
     """Show a page only while the step goes on."""
     if text.state == IN_PROGRESS:
-        yield from original(self, text, *args, **kwargs)
+        await original(self, text, *args, **kwargs)
 
 
-def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> Generator[Any, Any, None]:
+async def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> None:
     """Add tags, and remove none."""
-    run = yield from self.get_run(run_id, until=kwargs["until"])
-    yield from original(self, run_id, tuple(dict.fromkeys((*run.tags, *tags))), **kwargs)
+    run = await self.get_run(run_id, until=kwargs["until"])
+    await original(self, run_id, tuple(dict.fromkeys((*run.tags, *tags))), **kwargs)
 
 
 def _unfinished(original: Any, *args: Any) -> Any:
@@ -144,7 +153,7 @@ BREAKS: Final = {
     "treat inconclusive as passed": Break("gate.judge:judge", _with_verdict("inconclusive", "passed")),
     "treat an error as passed": Break("gate.judge:judge", _with_verdict("error", "passed")),
     "ignore errors that Coval reports": Break(
-        "coval.client:Client.get_run", _yields(lambda run: run._replace(error_status=""))
+        "coval.client:Client.get_run", _with_result(lambda run: run._replace(error_status=""))
     ),
     "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
     "treat a pull request as the branch main": Break(
@@ -154,11 +163,11 @@ BREAKS: Final = {
     ),
     "remove no tag": Break("coval.client:Client.set_tags", _added, "baseline"),
     "use the oldest run as the newest": Break(
-        "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
+        "history.search:search", _with_result(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
     "treat a part as a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
-    "leave runs whose request has changed": Break("features.reruns.earlier:end_earlier", _returns(()), "changed"),
+    "leave runs whose request has changed": Break("features.reruns.earlier:end_earlier", _leaves, "changed"),
     "guard a run of an earlier attempt in its turn only": Break(
         "step.step:Step.guard_leftovers",
         lambda original, step, runs: (original(step, runs), [trial.release() for trial in step.leftovers.values()]),
@@ -179,7 +188,7 @@ BREAKS: Final = {
     "launch what completed again": Break("features.reruns.takeover:run_for", _unfinished, "rerun"),
     "call a slice before its turn": Break(
         "features.spending.step:judge_trial",
-        lambda original, session, _: original(session, session.leg.first),
+        _first_slice,
         "slices",
     ),
     "repeat an API key in the log": Break("base.secret:Redactor.redact", lambda _, __, text: text),

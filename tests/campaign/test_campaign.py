@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_breaks_reach_in_by_the_faces_of_packages(subtests: pytest.Subtests) -> 
         with subtests.test(name):
             assert "._" not in change.target
             assert ":_" not in change.target
-            change.find()
+            _, _, original = change.find()
+            assert iscoroutinefunction(change.new) or not iscoroutinefunction(original)  # else it only crashes
 
 
 def assert_no_failures(tally: Tally) -> None:
