@@ -89,8 +89,8 @@ def _criteria(leg: LegFacts) -> Iterator[str | Listing]:
     yield from parts
 
 
-def links(links: Iterable[Link]) -> str:
-    return " · ".join(link(escape(one.text), one.url) for one in links)
+def links(shown: Iterable[Link]) -> str:
+    return " · ".join(link(escape(one.text), one.url) for one in shown)
 
 
 def _advice(style: str, text: str) -> str:
