@@ -13,13 +13,13 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation, Value
-from coval_gate.gate.changes import ValuePair
+from coval_gate.features.comparisons.changes import ValuePair
+from coval_gate.features.comparisons.permutation import HitPair
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Baseline, BaselineRun, Trend
-from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import Hits, Values
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource

@@ -8,8 +8,9 @@ from random import Random
 from typing import Final
 
 from bench.experiments import CONFIDENCE, Experiment, Limit
+from coval_gate.features.confidence.bounds import rate_bounds
 from coval_gate.features.spending.sequential import Boundaries, slices_of
-from coval_gate.gate.statistics import Hits, rate_bounds
+from coval_gate.gate.statistics import Hits
 from coval_planner.passing import chances
 
 BOUNDS: Final = (*(percent / 100 for percent in (*range(50, 100, 5), 98, 99)),)

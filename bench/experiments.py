@@ -13,9 +13,10 @@ from random import Random
 from typing import Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
-from coval_gate.gate.changes import MeanChange, PairedRates, PercentileChange, ValuePair
-from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.statistics import Bounds, Hits, mean_bounds, normal_quantile, percentile_bounds, rate_bounds
+from coval_gate.features.comparisons.changes import MeanChange, PairedRates, PercentileChange, ValuePair
+from coval_gate.features.comparisons.permutation import HitPair
+from coval_gate.features.confidence.bounds import Bounds, mean_bounds, normal_quantile, percentile_bounds, rate_bounds
+from coval_gate.gate.statistics import Hits
 
 Cell = Callable[[Random], tuple[float, ...]]
 

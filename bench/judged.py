@@ -31,10 +31,11 @@ from bench.agents import (
 )
 from bench.experiments import CASES, CONFIDENCE, ICCS, Cell, Experiment, Limit, hits_now, noticed, pair
 from coval_gate.coval.model import RunResult
+from coval_gate.features.confidence.bounds import normal_quantile
+from coval_gate.features.legs.judge import compare_legs
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
-from coval_gate.gate.statistics import Hits, normal_quantile
-from coval_gate.gate.together import compare_legs
+from coval_gate.gate.statistics import Hits
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Completed
 

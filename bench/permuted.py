@@ -11,7 +11,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from bench.experiments import CONFIDENCE, Experiment, Limit
-from coval_gate.gate.permutation import Case, Permutation
+from coval_gate.features.comparisons.permutation import Case, Permutation
 
 ICC: Final = 0.3
 CASES: Final = (5, 10, 20, 50)

@@ -9,6 +9,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.ci.github import WEB
 from coval_gate.ci.host import Context, Head
 from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Summary, Target, Value
+from coval_gate.features.legs.judge import compare_legs
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
@@ -20,7 +21,6 @@ from coval_gate.gate.judgement import (
     judgement_with_words,
 )
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
-from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Together, Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds

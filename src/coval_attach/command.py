@@ -23,7 +23,7 @@ from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, Host
 from coval_gate.coval.client import Session, connect
-from coval_gate.history.standing import mark
+from coval_gate.features.comparisons.standing import mark
 from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, inputs_of_command, key_in

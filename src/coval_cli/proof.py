@@ -22,8 +22,8 @@ from coval_gate.base.schedule import Procedure, Wait, run, together
 from coval_gate.base.text import day_at
 from coval_gate.coval.model import Run, RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, cases_of
+from coval_gate.features.comparisons.standing import mark
 from coval_gate.gate.judgement import INTERRUPTED_STEP
-from coval_gate.history.standing import mark
 from coval_gate.history.tags import FAILED_TAG
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs
 from coval_gate.inputs.naming import flag_of

@@ -26,11 +26,11 @@ from typing import Final, NamedTuple
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.coval.model import BASE, BINARY_TEXTS, Metric, RunResult
 from coval_gate.coval.resources import MetricDefinition
+from coval_gate.features.confidence.bounds import beta_quantile
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.statistics import beta_quantile
 from coval_gate.gate.values import effective_operator, named_values, target_problem
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict

@@ -16,12 +16,13 @@ from random import Random
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import number, percent, plural, whole_number
+from coval_gate.features.comparisons.words import MOST_TRIED, cases_to_compare
+from coval_gate.features.confidence.bounds import MOST_PLANNED, needed
 from coval_gate.features.planning.power import UNCHANGED, red_by_chance
 from coval_gate.features.spending.sequential import MOST_SLICED, TRUTHS, Boundaries, slices_of
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
-from coval_gate.gate.claims import MOST_TRIED, cases_to_compare
 from coval_gate.gate.criteria import threshold_text
-from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST_PLANNED, POWER, needed
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, POWER
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 from coval_planner.passing import MISSES, cases_to_pass, chances

@@ -4,7 +4,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import FEWEST_CASES, MOST_PLANNED, POWER, Bounds, beta_cdf, exact_bounds, needed
+from coval_gate.features.confidence.bounds import MOST_PLANNED, Bounds, beta_cdf, exact_bounds, needed
+from coval_gate.gate.statistics import FEWEST_CASES, POWER
 
 MISSES: Final = (0, 1, 2, 3, 5)  # shown in plans
 

@@ -12,10 +12,10 @@ from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run, RunResult
+from coval_gate.features.comparisons.comparable import FINGERPRINT, Subject
+from coval_gate.features.comparisons.find import baseline_of
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Baseline, NotFoundReason
-from coval_gate.history.baseline import baseline_of
-from coval_gate.history.comparable import FINGERPRINT, Subject
 from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG
 from coval_sandbox import catalogue
 from coval_sandbox.server import Server

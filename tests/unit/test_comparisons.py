@@ -46,9 +46,11 @@ from browsing import legs_report
 from coval_gate.base.errors import GateError, InputError
 from coval_gate.ci.host import SLICE
 from coval_gate.coval.model import Metric, Run, Summary, Target, Value
+from coval_gate.features.comparisons.document import shared_text
+from coval_gate.features.comparisons.find import check_spelling
+from coval_gate.features.comparisons.words import change_text
 from coval_gate.features.pages.github import commit_state_of
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import change_text
 from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judgement import errored
@@ -66,13 +68,12 @@ from coval_gate.gate.measure import (
 from coval_gate.gate.problems import UNUSABLE_BASELINE
 from coval_gate.gate.statistics import percentile, weighted_percentile
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.baseline import check_spelling
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.criteria import criterion_of
 from coval_gate.report.document.model import Report
 from coval_gate.report.wording import reasons
-from coval_gate.report.wording.checks import check_reason, shared_text
+from coval_gate.report.wording.checks import check_reason
 from rendering import (
     check_lines,
     closing,

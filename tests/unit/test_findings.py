@@ -19,7 +19,7 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.gate.causes import new_failures
+from coval_gate.features.comparisons.causes import new_failures
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge

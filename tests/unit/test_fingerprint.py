@@ -6,7 +6,7 @@ import pytest
 
 from coval_gate.coval.resources import Persona
 from coval_gate.coval.resources import TestCase as Case
-from coval_gate.history.comparable import (
+from coval_gate.features.comparisons.comparable import (
     FINGERPRINT,
     MOST_COMPARED_CASES,
     PART_LIMIT,

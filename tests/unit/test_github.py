@@ -13,8 +13,8 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.ci.github import GITHUB_VARIABLES, WEB, GitHubHost, read_context
 from coval_gate.ci.host import SUMMARY_LIMIT, Context, Head, inert
 from coval_gate.coval.model import Run
+from coval_gate.features.comparisons.step import acceptance_problems
 from coval_gate.history.tags import with_provenance
-from coval_gate.step.baselines import acceptance_problems
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import HOSTILE
 from support import host_of

@@ -8,15 +8,14 @@ import pytest
 
 from baselines import answered, baseline_of, run_of
 from coval_gate.coval.model import BASE, RunResult, Summary, Target
+from coval_gate.features.legs.judge import compare_legs
 from coval_gate.features.repetition.judge import judge_together
 from coval_gate.features.spending.judge import judge_slices
-from coval_gate.gate.causes import FailureCause
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.findings import findings_of
+from coval_gate.gate.findings import FailureCause, findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun
 from coval_gate.gate.measure import Baseline
-from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.known import KnownFailure

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.gate.permutation import Case, HitPair, Permutation, excess_variance, weights
+from coval_gate.features.comparisons.permutation import Case, HitPair, Permutation, excess_variance, weights
 from coval_gate.gate.statistics import Hits
 
 

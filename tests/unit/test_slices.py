@@ -9,20 +9,20 @@ import pytest
 
 from baselines import answered, baseline_of
 from coval_gate.coval.model import RunResult, Target
+from coval_gate.features.confidence.bounds import exact_bounds
 from coval_gate.features.spending.judge import judge_slices
 from coval_gate.features.spending.sequential import Boundaries, Look
 from coval_gate.features.spending.step import cut_off
 from coval_gate.features.spending.words import after_slice_text, spending_texts
-from coval_gate.gate.claims import claim_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun
-from coval_gate.gate.statistics import exact_bounds
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Limit, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording import advice, reason
+from coval_gate.report.wording.checks import claim_text
 
 FIFTY = (10, 20, 30, 40, 50)
 RATE = "Resolved: rate(YES) >= 80%"

@@ -14,16 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST_VALUE
-from coval_gate.gate import statistics
-from coval_gate.gate.changes import MeanChange, PairedRates, PercentileChange, ValuePair
-from coval_gate.gate.family import holm
-from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.statistics import (
+from coval_gate.features.comparisons.changes import MeanChange, PairedRates, PercentileChange, ValuePair
+from coval_gate.features.comparisons.family import holm
+from coval_gate.features.comparisons.permutation import HitPair
+from coval_gate.features.confidence.bounds import (
     ENOUGH_EQUAL,
-    FEWEST_FOR_MEAN,
     NOTHING,
     Bounds,
-    Hits,
     beta_cdf,
     beta_quantile,
     effective_size,
@@ -35,6 +32,8 @@ from coval_gate.gate.statistics import (
     rate_bounds,
     t_quantile,
 )
+from coval_gate.gate import statistics
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, Hits
 
 NUMBERS = st.floats(-LARGEST_VALUE, LARGEST_VALUE)
 LIST = st.lists(NUMBERS, min_size=1, max_size=30)

@@ -8,10 +8,10 @@ import pytest
 
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import LaunchRequest
+from coval_gate.features.comparisons.step import acceptance_problems
 from coval_gate.features.systems.plain import PlainHost, read_git
 from coval_gate.features.systems.variables import SYSTEMS, System, context_in, repository_of, system_in
 from coval_gate.history.tags import branch_tag, tags_for
-from coval_gate.step.baselines import acceptance_problems
 from support import host_of
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"

@@ -6,10 +6,10 @@ import pytest
 
 from baselines import DEPLOYED, RATE, Cases, baseline_of, both, judged, numbers, run_of, yes
 from coval_gate.coval.model import Target
+from coval_gate.features.legs.judge import compare_legs
 from coval_gate.features.repetition.judge import judge_together
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement, SingleRun
-from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Together, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -1,4 +1,4 @@
-"""Each aggregate as a class: its value, its interval, its change from a baseline, and which simulations are to blame.
+"""Each aggregate as a class: its value, and which simulations are to blame.
 
 The grammar's facts about an aggregate are in the row of the same name in `inputs.aggregates`. Pure and total.
 """
@@ -10,10 +10,8 @@ from typing import ClassVar, Final
 
 from coval_gate.coval.model import Metric
 from coval_gate.gate import statistics
-from coval_gate.gate.changes import Change, MeanChange, PercentileChange, RateChange, ValuePair
 from coval_gate.gate.checks import Problem
-from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
-from coval_gate.gate.permutation import HitPair
+from coval_gate.gate.measure import Measure, Requirement, Weighed, margin
 from coval_gate.gate.problems import CASES_UNKNOWN, NO_VALUES, ONE_EACH, ONE_VALUE, ONLY_SUMMARY, not_numbers, unlike
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
@@ -23,9 +21,9 @@ class Aggregation:
     """An aggregate with its threshold, which defines whether high or low values are good, and the `metric` that it
     names.
 
-    By default, it describes one run, and nothing shows how it changed. `needs_equal_counts`: the number of simulations
-    alone moves it, so it compares only between equal numbers of them. `demanded_share`: of conversations that must be
-    as the threshold wants; None if the spread of values decides. `fewest_cases`: that show anything.
+    `needs_equal_counts`: the number of simulations alone moves it, so it compares only between equal numbers of them.
+    `demanded_share`: of conversations that must be as the threshold wants; None if the spread of values decides.
+    `fewest_cases`: that show anything.
     """
 
     needs_equal_counts: ClassVar[bool] = True
@@ -57,10 +55,6 @@ class Aggregation:
     def failing(self, variant: Variant, measure: Measure) -> Iterable[str]:
         return self.missing_it(variant, measure.value)
 
-    def interval(self, variant: Variant, confidence: float) -> Interval:
-        """Return what the measured value shows for the agent, if the threshold takes a confidence."""
-        raise NotImplementedError
-
     def value(self, variant: Variant) -> Weighed:
         """Return its value in a comparison: a rate counts missing values as misses; numeric aggregates need numbers."""
         raise NotImplementedError
@@ -77,17 +71,9 @@ class Aggregation:
         lacks_spread = self.aggregate.kind.is_spread and sample.count == 1
         return not_numbers(sample) or (ONE_VALUE.of(metric=sample.metric.name) if lacks_spread else None)
 
-    def change(self, now: Variant, then: Variant) -> Change:
-        """Return its change between variants with the same test cases."""
-        return Change()
-
     @property
     def demanded_share(self) -> float | None:
         return None
-
-    def shows(self, cases: int, iterations: int, confidence: float, runs: int) -> bool:
-        """Return whether the greatest change from a baseline of so many `runs` shows."""
-        raise NotImplementedError
 
     def _wants_more(self, value: float | None) -> bool:
         threshold, number = self.threshold, self.threshold.bound.number
@@ -96,7 +82,7 @@ class Aggregation:
         return threshold.wants_more or (threshold.operator == "==" and value < number)
 
 
-class _Share(Aggregation):
+class Share(Aggregation):
     needs_equal_counts = False
 
     def hits(self, variant: Variant) -> Collection[str]:
@@ -113,51 +99,18 @@ class _Share(Aggregation):
         """Return the ids of the simulations that may be hits or not."""
         return ()
 
-    def interval(self, variant: Variant, confidence: float) -> Interval:
-        """The bounds cover each possible value of the unknown simulations; if some are not listed, there are none."""
-        unknown = self.unknown(variant)
-        hits = frozenset(self.hits(variant)).difference(unknown)
-        cases = () if variant.unlisted or "" in variant.by_case else tuple(variant.by_case.values())
-        least, most = (
-            statistics.rate_bounds([statistics.hits_of(case, counted) for case in cases], confidence)
-            for counted in (hits, hits.union(unknown))
-        )
-        return Interval(least.lower, most.upper, confidence, len(cases))
-
-    def change(self, now: Variant, then: Variant) -> RateChange:
-        hits, earlier, pairs = self.hits(now), self.hits(then), []
-        for case, ids in now.by_case.items():
-            runs = {run: statistics.hits_of([one.id for one in own], earlier) for run, own in then.by_run[case].items()}
-            base = statistics.hits_of(then.by_case[case], earlier)
-            judged = [statistics.hits_of([one.id for one in own], hits) for own in now.by_run[case].values()]
-            pairs.append(HitPair(statistics.hits_of(ids, hits), base, case, runs, judged))
-        return RateChange(pairs)
-
     @property
     def demanded_share(self) -> float:
         bound = self.threshold.bound.number
         return 1.0 - bound if self.threshold.wants_less else bound
 
-    def shows(self, cases: int, iterations: int, confidence: float, runs: int) -> bool:
-        """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
-        threshold, asks = self.threshold, self.threshold.asks_for_improvement
-        rises = threshold.wants_less is not asks
-        before, now = (0, 1) if rises else (1, 0)
-        hit, block = (statistics.Hits(share * iterations, iterations) for share in (now, before))
-        base = statistics.Hits(block.hits * runs, block.size * runs)
-        change = RateChange([HitPair(hit, base, "", dict.fromkeys(map(str, range(runs)), block))] * cases)
-        if asks:
-            bound = change.excess(confidence, threshold.bound.factor, threshold.bound.number)
-            return bound.lower > 0.0 if rises else bound.upper < 0.0
-        return change.shows(1.0 - confidence, rises=rises) and not threshold.against(before).holds(now)
 
-
-class PassRate(_Share):
+class PassRate(Share):
     def hits(self, variant: Variant) -> Collection[str]:
         return variant.passing
 
 
-class CompletedRate(_Share):
+class CompletedRate(Share):
     def hits(self, variant: Variant) -> Collection[str]:
         return frozenset(simulation.id for simulation in variant.completed)
 
@@ -185,7 +138,7 @@ class _HavingValues(Aggregation):
         return variant.sample(self.metric).having(self.aggregate.values)
 
 
-class Rate(_HavingValues, _Share):
+class Rate(_HavingValues, Share):
     def hits(self, variant: Variant) -> Collection[str]:
         hits = self._having(variant)  # a simulation without a value counts against the threshold
         return hits.union(self.unknown(variant)) if self.threshold.wants_less else hits
@@ -271,16 +224,6 @@ class Figure(Aggregation):
             if isinstance(number := values.get(simulation.id), float) and not holds(number):
                 yield simulation.id
 
-    def interval(self, variant: Variant, confidence: float) -> Interval:
-        """Leave missing values out; claim nothing if Coval does not report the test case of each conversation."""
-        are_known = all(simulation.test_case_id for simulation in variant.completed)
-        cases = [*variant.numbers(self.metric).values()] if are_known else []
-        return Interval(*self._bounds(cases, confidence), confidence, len(cases))
-
-    def _pairs(self, now: Variant, then: Variant) -> list[ValuePair]:
-        earlier = then.numbers(self.metric)
-        return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(self.metric).items()]
-
     def _pooled(self, numbers: Sequence[float]) -> float:
         figure = self.aggregate.kind.figure
         if figure is None:
@@ -290,9 +233,6 @@ class Figure(Aggregation):
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
         return pooled
-
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
-        return statistics.NOTHING
 
 
 class Average(Figure):
@@ -304,17 +244,11 @@ class Average(Figure):
     def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         yield from ()
 
-    def change(self, now: Variant, then: Variant) -> MeanChange:
-        return MeanChange(self._pairs(now, then))
-
     def _pooled(self, numbers: Sequence[float]) -> float:
         return statistics.mean(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         return statistics.even_mean(cases)
-
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
-        return statistics.mean_bounds(cases, confidence)
 
 
 class Percentile(Figure):
@@ -324,19 +258,9 @@ class Percentile(Figure):
     def n(self) -> float:
         return 50.0 if self.aggregate.percentile is None else self.aggregate.percentile
 
-    def change(self, now: Variant, then: Variant) -> PercentileChange:
-        return PercentileChange(self._pairs(now, then), self.n)
-
     @property
     def demanded_share(self) -> float:
         return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
-
-    def shows(self, cases: int, iterations: int, confidence: float, runs: int) -> bool:
-        """Return whether a rise of all values far above all earlier ones shows."""
-        before = iterations * runs
-        low = [[float(place * cases + case) for place in range(before)] for case in range(cases)]
-        high = [[value + 2.0 * cases * before for value in values[:iterations]] for values in low]
-        return PercentileChange(list(map(ValuePair, high, low)), self.n).excess(confidence).lower > 0.0
 
     def _pooled(self, numbers: Sequence[float]) -> float:
         return statistics.percentile(numbers, self.n)
@@ -347,9 +271,6 @@ class Percentile(Figure):
         return statistics.weighted_percentile(
             sorted((value, 1.0 / len(values)) for values in cases for value in values), self.n
         )
-
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
-        return statistics.percentile_bounds(cases, self.n, confidence)
 
 
 class Spread(Figure):

@@ -261,3 +261,9 @@ def whom(check: Check) -> str:
     if not check.several:
         return ""
     return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
+
+
+def after_text(check: Check) -> str:
+    """Return after how many test cases slices settled it; empty if that took all of them."""
+    look = check.criterion.look
+    return f", after {check.after:,} of {look.cap:,} test cases" if look and 0 < check.after < look.cap else ""

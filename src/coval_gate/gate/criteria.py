@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
+from coval_gate.base.text import VALUE_SHOWN, one_line, plural
 from coval_gate.coval.model import Metric, RunResult, Target
-from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.measure import (
-    Comparison,
     Measure,
     Requirement,
     distinguished,
@@ -94,10 +92,10 @@ class ThresholdHolds(Criterion):
         lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
         if lacking and check.passed and not measure.comparison:
             return tolerated_text(measure, measure.hits - measure.assumed)
-        text = measured_text(measure, check.scale, self._value_text(check, measure), _cases_text(check, measure))
+        text = measured_text(measure, check.scale, self.value_text(check, measure), _cases_text(check, measure))
         return f"{text}, {lacking:,} of them without a value" if lacking else text
 
-    def _value_text(self, check: Check, measure: Measure) -> str:
+    def value_text(self, check: Check, measure: Measure) -> str:
         """Return the value on its side of the bound, and within what is claimed, as these are shown."""
         value, scale, requirement = measure.value, check.scale, check.requirement
         if requirement is None or self.threshold.bound.reference:
@@ -111,32 +109,20 @@ class ThresholdHolds(Criterion):
 
     def missed(self, check: Check, measure: Measure) -> str:
         if measure.comparison:
-            return self._missed_beside(check, measure, measure.comparison)
+            from coval_gate.features.comparisons.words import missed_clause
+
+            return f"{self._subject} is {missed_clause(self, check, measure, measure.comparison)}"
         now = f"{self._subject} is {self.actual(check, measure)}{whom(check)}"
         required = f"{self.threshold.operator} {bound_text(check)}"
-        if check.verdict is Verdict.INCONCLUSIVE:
-            return f"{now}{claims.inconclusive_clause(check, required)}"
-        interval = measure.interval
-        claim = f", {claims.claim_text(check)} ({percent(interval.confidence)} confidence)" if interval else ""
-        return f"{now}{claim}, must be {required}"
+        if measure.interval or check.verdict is Verdict.INCONCLUSIVE:
+            from coval_gate.features.confidence.words import claim_clause
+
+            return f"{now}{claim_clause(check, measure, required)}"
+        return f"{now}, must be {required}"
 
     @property
     def what(self) -> str:
         return one_line(self.threshold.aggregate, VALUE_SHOWN)
-
-    def _missed_beside(self, check: Check, measure: Measure, compared: Comparison) -> str:
-        lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
-        without = f" ({lacking:,} without a value)" if lacking else ""
-        is_count = measure.unit == "simulations"  # the text must name the total
-        shown_value = self.measured(check, measure) if is_count else self._value_text(check, measure)
-        value = f"{shown_value}{without}{runs_text(check)}{whom(check)}"
-        allowed = claims.allowed_text(check, compared)
-        if not allowed:  # what the user wrote, with the bound that it amounts to: ">= base - 5pp (90%)"
-            threshold = self.threshold
-            is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
-            written = threshold.text.rpartition(threshold.operator)[2].strip()
-            allowed = f"must be {threshold.operator} {written}" + ("" if is_plain else f" ({bound_text(check)})")
-        return f"{self._subject} is {value}, {claims.change_clause(check, measure, compared)}; {allowed}"
 
     @property
     def _subject(self) -> str:
@@ -216,18 +202,18 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     measure = aggregation.measured(variant)
     if isinstance(measure, Problem):
         return Check(criterion=criterion, verdict=Verdict.ERROR, problem=measure).on(variant, metric)
+    decided = Verdict.PASSED if threshold.holds(measure.value) else Verdict.FAILED
     if criterion.confidence and threshold.takes_confidence:
-        value = measure.value
+        from coval_gate.features.confidence.judge import interval_of, verdict_by, with_interval
+
         if criterion.look:
             from coval_gate.features.spending.judge import interval_at
 
             interval = interval_at(criterion.look, criterion, aggregation, variant, measure)
         else:
-            interval = aggregation.interval(variant, criterion.confidence)
-        # A percentile is interpolated between values, and its bounds are values: it may lie beyond one of them.
-        interval = interval._replace(lower=min(interval.lower, value), upper=max(interval.upper, value))
-        measure = replace(measure, interval=interval)
-    decided = _verdict(threshold, measure)
+            interval = interval_of(aggregation, variant, criterion.confidence)
+        measure = with_interval(measure, interval)
+        decided = verdict_by(threshold, measure.value, measure.interval or interval)
     # The simulations to blame are searched only for a threshold that does not pass.
     failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, measure))
     return Check(criterion=criterion, verdict=decided, measure=measure, simulations=failing).on(variant, metric)
@@ -247,23 +233,6 @@ def with_outlier(check: Check, variant: Variant, judged: Callable[[Variant], Che
     ends = dict.fromkeys((*values[:2], *values[-2:]))
     moving = [value for value, id_ in ends if judged(variant.without(sample, id_)).verdict is not check.verdict]
     return replace(check, moved_by=moving[0]) if len(moving) == 1 else check
-
-
-def _verdict(threshold: Threshold, measure: Measure) -> Verdict:
-    """A conclusive verdict never contradicts the value as counted.
-
-    With a confidence, a threshold passes only if the whole interval meets it, and fails only if no part of it does.
-    """
-    holds, interval = threshold.holds(measure.value), measure.interval
-    if interval is None:
-        return Verdict.PASSED if holds else Verdict.FAILED
-    wants_less = threshold.wants_less
-    best, worst = (interval.lower, interval.upper) if wants_less else (interval.upper, interval.lower)
-    if holds and threshold.holds(worst):
-        return Verdict.PASSED
-    if not holds and not threshold.holds(best):
-        return Verdict.FAILED
-    return Verdict.INCONCLUSIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,22 +6,39 @@ Findings are computed once. All formats, and the requests for details, read them
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.causes import Before, Earlier, FailureCause
-from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import REFERENCE_NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
-from coval_gate.gate.statistics import Hits
+from coval_gate.gate.statistics import HALF, Hits
 from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
+if TYPE_CHECKING:
+    from coval_gate.features.comparisons.causes import Earlier
+
 MISSES_LISTED: Final = 10  # missed criteria of a simulation that are listed; more are counted
+
+
+class FailureCause(StrEnum):
+    """Why a simulation did not do well; where several fit, the first one here."""
+
+    FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
+    NEW = "new"  # that its test case broke is more likely than that it fails now and then
+
+
+class Before(NamedTuple):
+    """A test case in the reference: its `record` by a criterion, the `mean` of its numbers, and if a failure is new."""
+
+    record: Hits
+    mean: float | None = None
+    is_new: bool = False
 
 
 class Miss(NamedTuple):
@@ -125,8 +142,8 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
         for reference in REFERENCE_NAMES
     ]
     variants = (judgement.variants or variants_of(result)) if result else ()
-    earlier = Earlier(judgement, result, variants) if result else None
-    simulations = _simulations(judgement, result, variants, earlier) if result and earlier else ()
+    earlier = _earlier(judgement, result, variants) if result else None
+    simulations = _simulations(judgement, result, variants, earlier) if result else ()
     return Findings(
         simulations=tuple(sorted(simulations, key=lambda row: row.order)),
         checks=checks,
@@ -135,6 +152,14 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
         passing=len({case for comparison in checks.comparisons for case in comparison.newly_passing}),
         reference=earlier.kind if earlier else "",
     )
+
+
+def _earlier(judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> "Earlier | None":
+    if not (judgement.baseline or judgement.base or any(check.reference for check in judgement.checks)):
+        return None
+    from coval_gate.features.comparisons.causes import Earlier
+
+    return Earlier(judgement, result, variants)
 
 
 def lacks_baseline(check: Check) -> bool:
@@ -171,7 +196,7 @@ _NO_BLAME: Final = _Blame()
 
 
 def _simulations(
-    judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: Earlier
+    judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: "Earlier | None"
 ) -> Iterator[SimulationFinding]:
     blame = _blame(judgement.checks, result, variants, earlier)
     repetition = judgement.repetition
@@ -218,7 +243,7 @@ def _simulations(
 
 
 def _blame(
-    checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], earlier: Earlier
+    checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], earlier: "Earlier | None"
 ) -> dict[str, _Blame]:
     """Include targets that only inform. Missed targets explain a missed `pass_rate`, which is then not listed."""
     named = {variant.name: variant for variant in variants}
@@ -234,7 +259,7 @@ def _blame(
         variant = named.get(check.variant)
         sample = variant.find_sample(check.metric) if variant else None
         values = sample.values if sample else {}
-        before = earlier.by_case(check, variant) if variant else {}
+        before = earlier.by_case(check, variant) if earlier and variant else {}
         explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
         for simulation_id in check.simulations:

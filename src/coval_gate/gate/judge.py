@@ -5,7 +5,7 @@ value, could have had. If more of them lack a value than may fail, there is no v
 """
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -13,7 +13,6 @@ from typing import Final
 from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED, Metric, RunResult, Target
 from coval_gate.gate import problems
-from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects, with_outlier
 from coval_gate.gate.judgement import Judgement, with_checks
@@ -120,7 +119,11 @@ def _values(run: Judged) -> Iterator[Check]:
 
 
 def _thresholds(run: Judged) -> Iterator[Check]:
-    compared = compare(run)
+    compared: Mapping[Threshold, Sequence[Check]] = {}
+    if any(threshold.bound.reference for threshold in run.criteria.thresholds):
+        from coval_gate.features.comparisons.judge import compare
+
+        compared = compare(run)
     for criterion in map(run.criteria.threshold_criterion, run.criteria.thresholds):
         threshold = criterion.threshold
         if criterion.accepted:

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import quoted
 from coval_gate.coval.model import RunResult, Summary
-from coval_gate.gate.baseline import comparable_result
 from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.population import Judged, Rule
@@ -110,7 +109,11 @@ def known_cases(run: Judged, checks: Sequence[Check]) -> tuple[KnownCase, ...]:
         return ()
     now, earlier = _restored(run.result), run.baseline.runs if run.baseline else ()
     alike = [one._replace(result=_restored(one.result)) for one in earlier if not one.changed_persona]
-    then = [pooled([comparable_result(now, one) for one in alike])] if alike else []
+    then = []
+    if alike:
+        from coval_gate.features.comparisons.judge import comparable_result
+
+        then = [pooled([comparable_result(now, one) for one in alike])]
     sides = [(result, _missed(result, checks)) for result in (now, *then)]
     cases = []
     for entry in run.criteria.known:

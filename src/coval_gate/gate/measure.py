@@ -280,3 +280,15 @@ def distinguished(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     digits = (more for more in range(MOST_MORE) if side(*(rounded(x, scale, more) for x in (value, bound))) == wanted)
     more = next(digits, 0)
     return on_scale(value, scale, more), on_scale(bound, scale, more)
+
+
+def size_text(
+    value: float,
+    scale: Scale,
+    to: Rounding | None = None,
+    beside: float = 0.0,
+    fits: Callable[[float], bool] = lambda _: True,
+) -> str:
+    """Return the size of a change, as `shown`; pp, as users write percentage points, for percentages."""
+    text = shown(value, scale, fits, to, beside)
+    return f"{text.removesuffix(PERCENT)}pp" if scale.is_percent else text

@@ -1,7 +1,6 @@
 """What happens to a leg after its first run is launched: the step follows it, judges it, and shows what it found."""
 
 from functools import partial
-from itertools import chain
 
 from coval_gate.base.schedule import beside
 from coval_gate.coval.model import RunResult
@@ -9,20 +8,16 @@ from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import Judgement, gravest, judgement_with_words
 from coval_gate.gate.measure import Baseline
-from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Completed, Outcome, Together
-from coval_gate.history.baseline import baseline_of
-from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.model import BASE_AGENT
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.step.baselines import owe_mark
 from coval_gate.step.known import announce_passing, check_given
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import fetch_details, report_of, with_words
-from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.watch import follow_trial
 
 
@@ -61,25 +56,22 @@ async def judge_trial(session: LegRun, trial: Trial) -> tuple[Outcome, Judgement
         judgement = judgement._replace(timeout_passes=_timeout_passes(leg, trial, outcome, judgement))
     trial.judgement = judgement
     if judgement.is_barred:
-        owe_mark(session.step, trial, judgement)
+        _owe_mark(session.step, trial, judgement)
     return outcome, judgement
 
 
+def _owe_mark(step: Step, trial: Trial, judgement: Judgement) -> None:
+    from coval_gate.features.comparisons.step import owe_mark
+
+    owe_mark(step, trial, judgement)
+
+
 async def _find_baseline(session: LegRun, outcome: Outcome) -> Baseline | None:
-    """Return None if nothing is compared with a baseline."""
-    inputs, trial = session.inputs, session.leg.first
-    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
-    if not (compares and inputs.baseline) or inputs.accept or trial.run is None or not isinstance(outcome, Completed):
+    if not session.inputs.baseline or not isinstance(outcome, Completed):
         return None
-    subject = Subject(
-        run=trial.run,
-        result=outcome.result,
-        request=trial.request,
-        context=session.step.context,
-        criteria=session.criteria,
-        drawn=frozenset(chain.from_iterable(session.leg.slices)),
-    )
-    return await baseline_of(session, inputs.baseline, subject, over_since=trial.over_since)
+    from coval_gate.features.comparisons.step import find_baseline
+
+    return await find_baseline(session, outcome.result)
 
 
 def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgement) -> bool:
@@ -167,8 +159,11 @@ async def judge_step(session: StepRun) -> Judgement:
     """
     step = session.step
     legs = [(None if leg.error else leg.judgement, session.of(leg).criteria) for leg in step.legs]
-    judgement = await beside(partial(compare_legs, legs)) if len(legs) > 1 else None
-    failing = []
+    judgement, failing = None, []
+    if len(legs) > 1:
+        from coval_gate.features.legs.judge import compare_legs
+
+        judgement = await beside(partial(compare_legs, legs))
     if judgement and isinstance(cause := judgement.cause, Together):
         judgement = judgement_with_words(judgement, session.client.shown.units, {})
         step.together = Leg(step.inputs, cause.name)
@@ -178,7 +173,7 @@ async def judge_step(session: StepRun) -> Judgement:
             if leg.judgement:
                 leg.judgement = leg.judgement._replace(failed_together=bool(failing))
                 for trial in leg.trials:
-                    owe_mark(step, trial, leg.judgement)
+                    _owe_mark(step, trial, leg.judgement)
     return gravest([*(leg.outcome for leg in step.legs if leg.outcome), *failing])
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.base.schedule import BackgroundCall
@@ -21,11 +21,13 @@ from coval_gate.gate.criteria import KnownCheck
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Cancellation, Outcome
-from coval_gate.history.standing import Standing
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
 from coval_gate.inputs.known import KnownFailure
+
+if TYPE_CHECKING:
+    from coval_gate.features.comparisons.standing import Standing
 
 MOST_NAMED: Final = 5  # entries of a list in a message
 NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
@@ -218,7 +220,7 @@ class Leg:
     error: Judgement | None = None  # of a leg that ended in an error, perhaps after its runs were judged
     findings: Findings | None = None
     details: Details | None = None  # what is known of the simulations beyond their values
-    standing: Standing | None = None  # what the first run is to later ones, if the step changed that
+    standing: "Standing | None" = None  # what the first run is to later ones, if the step changed that
     planned: int | None = None  # simulations of each of its runs, or of all its slices at the most; None if unknown
     slices: tuple[tuple[str, ...], ...] = ()  # with `spend: until clear`, the test cases of each
     taken_over: Sequence[Run | None] = ()  # runs of earlier attempts in place of those with the same numbers

@@ -18,7 +18,6 @@ from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition
 from coval_gate.gate.values import Vocabulary
 from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.inputs.thresholds import Threshold
-from coval_gate.step.baselines import check_baseline, note_fingerprint
 from coval_gate.step.own_build import note_agent_type, refuse_own_builds
 from coval_gate.step.step import LegRun
 
@@ -168,9 +167,13 @@ async def prepare(session: LegRun, request: LaunchRequest) -> LaunchRequest:
         work.append(check_names(session))
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not inputs.accept and (compares or inputs.mode == "launch"):  # then, a later step may compare it
+        from coval_gate.features.comparisons.step import check_baseline
+
         work.append(check_baseline(session))
     work.append(note_agent_type(session, request) if inputs.mode == "launch" else refuse_own_builds(session, request))
     if inputs.accept or (inputs.baseline and inputs.baseline.kind != "base"):
+        from coval_gate.features.comparisons.step import note_fingerprint
+
         work.append(note_fingerprint(session, request))
     noted = all_or_first_error(await together(work, clock))
     # Metadata added here are no part of what the tags are made of.

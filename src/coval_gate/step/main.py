@@ -31,7 +31,6 @@ from coval_gate.inputs.inputs import (
 from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
-from coval_gate.step.baselines import acceptance_problems, settle_standing
 from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
@@ -70,6 +69,8 @@ async def judge_and_publish(step: Step) -> Published:
         marked = [trial for trial in step.trials if Duty.MARK in trial.duties]
         concerns_baselines = barred or marked or any(leg.inputs.baseline for leg in step.legs)
         if concerns_baselines and any(trial.judgement for trial in step.trials):
+            from coval_gate.features.comparisons.step import settle_standing
+
             with tolerant(step.host, "A run could not be marked"):
                 judgement = await settle_standing(step, judgement)
         judgement = await clean_up(step, judgement)
@@ -316,6 +317,8 @@ def _read_and_check(step: Step) -> None:
     step.save()
     inputs, context, file = step.inputs, step.context, step.file
     if inputs.accept:
+        from coval_gate.features.comparisons.step import acceptance_problems
+
         problems += acceptance_problems(context)
     if pages := publisher.pages(inputs):
         problems += pages.problems(inputs, context)

@@ -16,7 +16,6 @@ from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_unknown_commit
 from coval_gate.coval.client import Session
 from coval_gate.gate.judgement import UNFINISHED_RUN
-from coval_gate.history.standing import mark, not_marked_text
 from coval_gate.history.tags import FAILED_TAG, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
@@ -105,6 +104,8 @@ async def _finish_trials(step: Step, trials: Sequence[Trial]) -> None:
             runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
             step.warn(f"The main step may have left {runs} unfinished; cancelling needs the API key.")
         if failed := [trial.run_id for trial in trials if Duty.MARK in trial.duties]:
+            from coval_gate.features.comparisons.standing import not_marked_text
+
             step.warn(not_marked_text(failed, "there is no API key.", ""))
         return
     now = step.clock.now()
@@ -128,11 +129,22 @@ async def _do_duties(session: Session, trial: Trial) -> None:
             await end_other_launches(session, trial)
         if Duty.MARK in trial.duties:
             undone = ""
-            sent = (trial.tags.key,) if trial.tags.key else ()
-            if await mark(session, trial.run_id, FAILED_TAG, sent=sent):
-                session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
+            await _mark(session, trial)
     except CovalError as error:
-        not_marked = not_marked_text([trial.run_id], error.what, error.advice)
-        session.warn("\n".join(filter(None, (f"{undone}: {error.what}", error.advice))) if undone else not_marked)
+        if undone:
+            session.warn("\n".join(filter(None, (f"{undone}: {error.what}", error.advice))))
     else:
         trial.duties = frozenset()
+
+
+async def _mark(session: Session, trial: Trial) -> None:
+    """Raises CovalError after a warning."""
+    from coval_gate.features.comparisons.standing import mark, not_marked_text
+
+    sent = (trial.tags.key,) if trial.tags.key else ()
+    try:
+        if await mark(session, trial.run_id, FAILED_TAG, sent=sent):
+            session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
+    except CovalError as error:
+        session.warn(not_marked_text([trial.run_id], error.what, error.advice))
+        raise

@@ -1,1 +1,1 @@
-"""The newest runs of each leg side by side (mode history). The page looks like the report of `files`."""
+"""The newest runs of each leg side by side (mode history). `comparisons` finds them, the page looks as of `files`."""

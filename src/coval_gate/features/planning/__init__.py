@@ -1,1 +1,1 @@
-"""What a step would do (mode plan), and which thresholds its runs can decide, with the slices of `spending`."""
+"""What a step would do (mode plan), and what its runs can decide: by `confidence`, `comparisons` and `spending`."""

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from coval_gate.base.text import percent, plural
+from coval_gate.features.comparisons.words import cases_to_compare
+from coval_gate.features.confidence.words import cases_needed
 from coval_gate.features.planning.power import chance_texts, power_texts
-from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.criteria import Criteria
 from coval_gate.step.leg import Leg
 from coval_gate.step.sizes import most_cases_of

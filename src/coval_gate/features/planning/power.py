@@ -8,9 +8,9 @@ from math import comb
 from typing import Final, NamedTuple, Protocol
 
 from coval_gate.base.text import percent, plural
-from coval_gate.gate.changes import RateChange
+from coval_gate.features.comparisons.changes import RateChange
+from coval_gate.features.comparisons.permutation import HitPair
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import Hits
 from coval_gate.inputs.thresholds import Threshold
 

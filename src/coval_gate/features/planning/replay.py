@@ -15,13 +15,13 @@ from coval_gate.base.schedule import all_or_first_error, beside, together
 from coval_gate.base.text import difference, one_line, plural, points
 from coval_gate.base.times import REPLAYING
 from coval_gate.coval.model import COMPLETED, Run
+from coval_gate.features.comparisons.comparable import Subject, distinguish
+from coval_gate.features.comparisons.find import LOADS_AT_ONCE, baseline_candidates, load_listed
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline, BaselineRun
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.baseline import LOADS_AT_ONCE, baseline_candidates, load_listed
-from coval_gate.history.comparable import Subject, distinguish
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import branch_tag, branch_tag_of
 from coval_gate.inputs.fields import BaselineSource

@@ -1,1 +1,1 @@
-"""A leg is paid for in slices (spend) until its answer is clear. Its base is that of a `repetition`."""
+"""A leg is paid for in slices (spend) until its answer is clear. Uses the bounds of `confidence`, and `repetition`."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
+from coval_gate.features.confidence.judge import interval_of
 from coval_gate.features.repetition.judge import base_of
 from coval_gate.features.spending.sequential import Boundaries, Look
 from coval_gate.gate.aggregates import Aggregation, aggregation_of
@@ -59,11 +60,11 @@ def interval_at(
     confidence, boundaries = criterion.confidence or 0.0, boundaries_of(criterion, measure)
     threshold = criterion.threshold
     if threshold is None or boundaries is None:
-        interval = aggregation.interval(variant, confidence)
+        interval = interval_of(aggregation, variant, confidence)
         waits = threshold and threshold.waits_for_last and not look.is_last
         return interval._replace(lower=-math.inf, upper=math.inf) if waits else interval
     errors = boundaries.errors(look.number - 1)
-    failing, passing = (aggregation.interval(variant, 1.0 - error) for error in errors)
+    failing, passing = (interval_of(aggregation, variant, 1.0 - error) for error in errors)
     lower, upper = (failing, passing) if threshold.wants_less else (passing, failing)
     return Interval(lower.lower, upper.upper, confidence, lower.cases)
 

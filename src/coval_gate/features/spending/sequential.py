@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import beta_binomial, normal_quantile
+from coval_gate.features.confidence.bounds import beta_binomial, normal_quantile
 
 SLICES: Final = 5
 MOST_SLICED: Final = 500  # in all slices together: Coval accepts 100 test_case_ids for a run

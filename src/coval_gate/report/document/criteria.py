@@ -6,17 +6,32 @@ from typing import Any, Final, Literal
 
 from coval_gate.base.text import percent
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, bound_text
-from coval_gate.gate.claims import after_text, change_text, claim_text, difference_text, enough_cases, size_text
 from coval_gate.gate.findings import Findings
-from coval_gate.gate.measure import Comparison, Trend, Unit, measured_text, on_scale
+from coval_gate.gate.measure import Trend, Unit
 from coval_gate.gate.statistics import POWER
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report import MOST_CRITERIA, MOST_IDS
 from coval_gate.report.document.base import ITSELF, Model, Text, VerdictWord, variant_key
-from coval_gate.report.wording.checks import actual_text, check_reason, informs_text, margin_text, moved_text, note_text
+from coval_gate.report.wording.checks import (
+    actual_text,
+    check_reason,
+    claim_text,
+    informs_text,
+    margin_text,
+    moved_text,
+    note_text,
+)
 
 CHANCE: Final = percent(POWER)  # of runs that show a noticeable change
+COMPARISON_TEXTS: Final = (
+    "earlier_text",
+    "range_text",
+    "difference_text",
+    "trend_text",
+    "claimed_text",
+    "noticeable_text",
+)
 NOTICEABLE: Final = f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
 
 
@@ -268,53 +283,16 @@ def _comparison(check: Check) -> dict[str, Any]:
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
         "baseline_lowest": _exact(check, compared.range.lowest) if compared and compared.range else None,
         "baseline_highest": _exact(check, compared.range.highest) if compared and compared.range else None,
-        "earlier_text": _earlier_text(check, compared) if compared else "",
-        "range_text": _range_text(check, compared) if compared else "",
-        "difference_text": difference_text(check),
-        "trend_text": _trend_text(check, compared) if compared else "",
-        "claimed_text": _claimed_text(check, compared) if compared else "",
-        "noticeable_text": _noticeable_text(check, compared) if compared else "",
+        **_comparison_texts(check),
     }
 
 
-def _earlier_text(check: Check, compared: Comparison) -> str:
-    lacking = compared.missing if check.scale.unit == "share" else 0
-    return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
+def _comparison_texts(check: Check) -> dict[str, str]:
+    if check.comparison is None:
+        return dict.fromkeys(COMPARISON_TEXTS, "")
+    from coval_gate.features.comparisons.document import comparison_texts
 
-
-def _range_text(check: Check, compared: Comparison) -> str:
-    """Return how the runs of a pooled reference vary, such as "7 runs: 93.1% to 97%"; empty without several runs."""
-    if (runs := compared.range) is None:
-        return ""
-    lowest, highest = (on_scale(value, check.scale) for value in (runs.lowest, runs.highest))
-    return f"{runs.runs:,} runs: {f'{lowest} each' if lowest == highest else f'{lowest} to {highest}'}"
-
-
-def _trend_text(check: Check, compared: Comparison) -> str:
-    threshold, trend, beyond = check.threshold, compared.trend or "", ""
-    if check.verdict is Verdict.FAILED and trend == "worse" and threshold and not threshold.asks_for_improvement:
-        # Only that the change is for the worse is evident, not how much.
-        has_margin = threshold.bound.factor != 1.0 or threshold.bound.number != 0.0
-        beyond = ", and the measured change exceeds the margin" if has_margin else ""
-    within = ", within the margin" if trend == "worse" and check.passed else ""
-    so_far = " so far" if check.verdict is Verdict.INCONCLUSIVE and check.after > 0 else ""  # slices settled it
-    return f"{trend}{beyond}{within}{so_far}"
-
-
-def _claimed_text(check: Check, compared: Comparison) -> str:
-    is_at_bound = check.verdict is Verdict.INCONCLUSIVE and compared.trend not in (None, "inconclusive")
-    at_bound = ", inconclusive at the bound" if is_at_bound and not check.after else ""
-    claims_any = compared.change is not None and any(map(math.isfinite, compared.change[:2]))
-    enough = enough_cases(check, compared) if claims_any else 0
-    never = f"; this few test cases can never show more, {enough:,} can" if enough else ""
-    return f"{change_text(check)}{at_bound}{after_text(check)}{never}"
-
-
-def _noticeable_text(check: Check, compared: Comparison) -> str:
-    if compared.noticeable is None:
-        return ""
-    rises = check.threshold and check.threshold.wants_less
-    return f"a {'rise' if rises else 'drop'} of {size_text(compared.noticeable, check.scale, math.ceil)}"
+    return dict(zip(COMPARISON_TEXTS, comparison_texts(check, check.comparison), strict=True))
 
 
 def _exact(check: Check, value: float | None) -> float | None:

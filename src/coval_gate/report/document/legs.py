@@ -11,14 +11,12 @@ from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Totals
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
-from coval_gate.history.standing import standing_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import ALL_AT_ONCE, CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
 from coval_gate.report import MOST_CRITERIA, wording
 from coval_gate.report.document.base import (
     JudgedFacts,
     Model,
-    Parts,
     SentencePart,
     SingleRunFacts,
     Stability,
@@ -209,7 +207,6 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
     status = leg.run.status if leg.run else ""
     kept = leg.runs[0].kept_from if leg.runs else None
     own, shared = provenance(report, leg), provenance(report)
-    standing, parts = leg.standing, Parts()
     return LegFacts(
         name=leg.name,
         title=leg.title or leg.name,
@@ -246,10 +243,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",
         base=baseline_facts(leg, judgement.base),
-        standing=standing
-        and StandingFacts(
-            accepted=standing.accepted, tag=standing.tag, parts=parts.of(standing_text(standing, code=parts.code))
-        ),
+        standing=_standing(leg),
         variants=_variants(leg),
         groups=groups_of(findings, leg),
         notes=notes_title(findings.checks.checks),
@@ -261,6 +255,14 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
         metrics=metrics_of(leg),
         simulations=simulations_of(leg, places, case_name),
     )
+
+
+def _standing(leg: LegReport) -> StandingFacts | None:
+    if leg.standing is None:
+        return None
+    from coval_gate.features.comparisons.document import standing_facts
+
+    return standing_facts(leg.standing)
 
 
 def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Run, RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement
-from coval_gate.history.standing import Standing
 from coval_gate.inputs.inputs import Inputs, SelectedLegs
 from coval_gate.report.document.base import SingleRunFacts
 
 if TYPE_CHECKING:
+    from coval_gate.features.comparisons.standing import Standing
     from coval_gate.features.nights.document import HistoryDocument
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
@@ -38,7 +38,7 @@ class LegReport(NamedTuple):
     run: Run | None = None
     result: RunResult | None = None
     details: Details = Details()
-    standing: Standing | None = None
+    standing: "Standing | None" = None
     runs: tuple[SingleRunFacts, ...] = ()
     dashboard_url: str = ""
     findings: Findings = UNFOUND

@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from coval_gate.base.text import one_line
 from coval_gate.gate.checks import REFERENCE_NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.gate.measure import Baseline, NotFoundKind, Unchecked
-from coval_gate.gate.problems import no_baseline_text
 from coval_gate.report.document.base import MayGrow, Model, Parts, SentencePart, Text
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
-from coval_gate.report.document.model import BASE_AGENT, LegReport
-from coval_gate.report.document.provenance import called, run_page
-from coval_gate.report.wording.checks import baseline_text, notes_title, shared_text
+from coval_gate.report.document.model import LegReport
+from coval_gate.report.wording.checks import notes_title
 
 OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
 
@@ -80,28 +77,9 @@ def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts |
     """Return the baseline of a leg, or its base; None where no threshold refers to one."""
     if baseline is None:
         return None
-    missing = None
-    if reason := baseline.missing:
-        text = no_baseline_text(baseline.source, reason)
-        missing = NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
-    return BaselineFacts(
-        source=str(baseline.source),
-        runs=[
-            BaselineRunFacts(
-                id=run.run.run_id,
-                url=run_page(leg, run.run),
-                created=run.run.create_time,
-                changed_test_cases=len(run.changed_cases),
-                changed_metrics=sorted(run.changed_metrics),
-                changed_persona=run.changed_persona,
-                changed_options=list(run.changed_options),
-                unchecked=list(run.unchecked),
-            )
-            for run in baseline.runs
-        ],
-        fewer_than_asked=baseline.fewer_than_asked,
-        missing=missing,
-    )
+    from coval_gate.features.comparisons.document import facts_of_baseline
+
+    return facts_of_baseline(leg, baseline)
 
 
 def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaGroup], list[CriterionFacts]]:
@@ -128,18 +106,6 @@ def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_explaine
     parts = Parts()
     if not group.reference:
         return [] if is_first else parts.of(parts.title(OTHERS))
-    if group.baseline is None:
-        name = REFERENCE_NAMES[group.reference]
-        shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
-        return parts.of(f"{parts.title(f'Compared with the {name}')}{shared}")
-    source = group.baseline.source
-    named = (
-        f"Base agent {parts.code(called(leg, BASE_AGENT, source.name))}"
-        if source.kind == "base_agent"
-        else f"Baseline {parts.code(source)}"
-    )
-    title = parts.title(named)
-    runs = baseline_text(group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run)))
-    missing = None if is_explained or group.baseline.runs else group.baseline.missing
-    why = f"; {one_line(no_baseline_text(source, missing))}" if missing else ""
-    return parts.of(f"{title}: {runs}{why}")
+    from coval_gate.features.comparisons.document import reference_sentence
+
+    return reference_sentence(group, leg, is_explained=is_explained)

@@ -6,10 +6,8 @@ from typing import Final, assert_never
 from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED
-from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import difference_text
 from coval_gate.gate.judgement import Judgement, Repetition
-from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
+from coval_gate.gate.problems import NOT_ANSWERED
 from coval_gate.gate.verdict import (
     HISTORY_ONLY,
     LAUNCHED_ONLY,
@@ -73,9 +71,6 @@ TITLES_NOT_COMPLETED: Final = {
 ATTACH: Final = (
     "Run coval-gate attach between the step that launches and this one, with the same run_id. If it ran, its log "
     "says which simulations it did not answer; examples/own-build.yml also keeps the logs of its processes."
-)
-COUNTED_CHANGE: Final = (
-    "This is a change as counted ({}), and may be chance: the input confidence distinguishes the two."
 )
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 OUTCOMES: Final = {
@@ -240,7 +235,9 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         lines.append(_unjudged_text(judgement))
     red = [check for check in judgement.missed if check.comparison and check.reference == "baseline"]
     if red and not judgement.passes_gate:
-        lines.append(_fix_or_accept(judgement, red))
+        from coval_gate.features.comparisons.words import fix_or_accept
+
+        lines.append(fix_or_accept(judgement, red))
     return "\n".join((*lines, *doubts))
 
 
@@ -313,21 +310,3 @@ def _left_text(judgement: Judgement) -> str:
         return ""
     text = cancellation_text(cancellation)
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
-    """Return how to turn a comparison green. Only a confidence shows that the agent changed; else name the counts."""
-    failed = [check for check in red if check.verdict is Verdict.FAILED]
-    is_shown = any(check.comparison and check.comparison.change for check in failed)
-    counted = COUNTED_CHANGE.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."
-    fix = "Fix the agent." if is_shown else counted
-    own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.legs_summary
-    if not (own or (legs and legs.acceptable)):
-        return f"{fix} If the change is wanted, {ACCEPT} on its branch."
-    base = judgement.base.runs if judgement.base else ()
-    run_ids = legs.run_ids if legs else (own, *(other.run.run_id for other in base))
-    return (
-        f"{fix} If the change is wanted, accept it: start the workflow by hand with mode: wait, "
-        f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
-        f"Later runs are then compared with {'these' if legs else 'this one'}."
-    )

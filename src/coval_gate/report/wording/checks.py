@@ -1,34 +1,28 @@
 """A check in English: the criterion, what was measured, the margin, why it did not pass, and what is doubtful."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
-from coval_gate.base.text import amount, in_words, one_line, percent, plural, value_text
-from coval_gate.coval.model import Metric, Run
-from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import claim_text, size_text
+from coval_gate.base.text import amount, percent, value_text
+from coval_gate.coval.model import Metric
+from coval_gate.gate.checks import Check, after_text
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.findings import Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability, Judgement
-from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Scale, Unchecked, shown, side
-from coval_gate.gate.problems import dated_text, either, left_out_text, seen_text
+from coval_gate.gate.measure import Interval, Measure, Scale, shown, side, size_text
+from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
 
+AS_COUNTED: Final = "as counted"
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
 BEFORE: Final = "before"
 OTHER: Final = "other"  # simulations whose cause is unknown
-RUNS_SHOWN: Final = 3
 SHOWS: Final = "what it shows"
 FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
-UNCHECKED: Final[dict[Unchecked, str]] = {
-    "test_cases": "the contents of test cases",
-    "persona": "the persona",
-    "metrics": "the metrics",
-}
 WITH_BASE: Final[Mapping[Reference, str]] = {
     "base": "with the agent itself",
     "base_agent": "with the base agent",
@@ -49,6 +43,21 @@ def margin_text(check: Check) -> str:
     more, less = ("many", "few") if check.measure.unit == "simulations" else ("high", "low")
     gap = size_text(abs(check.margin or 0.0), check.scale, fits=bool)
     return f"{gap} too {more if check.measure.value > requirement.bound else less}"
+
+
+def claim_text(check: Check) -> str:
+    """Return what is claimed with a confidence; empty without one."""
+    if check.threshold is None or check.measure is None or check.criterion.confidence is None:
+        return ""
+    if check.measure.comparison:
+        from coval_gate.features.comparisons.words import change_text
+
+        return (change_text(check) or AS_COUNTED) + after_text(check)
+    if check.measure.interval:
+        from coval_gate.features.confidence.words import bounds_text
+
+        return bounds_text(check, check.measure.interval)
+    return AS_COUNTED
 
 
 def note_text(check: Check) -> str:
@@ -126,40 +135,6 @@ def stability(case: CaseStability) -> Literal["flaky", "consistent"]:
 def stability_text(case: CaseStability) -> str:
     """Return the stability with its figures: "flaky, failed 2 of 3"."""
     return f"{stability(case)}, failed {case.failed:,} of {case.total:,}"
-
-
-def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_text: Callable[[Run], str]) -> str:
-    """Return which runs a baseline has, and how they differ; `run_text` marks up the id of each."""
-    if not baseline.runs:
-        return "none"
-    first = baseline.runs[:RUNS_SHOWN]
-    named = [dated_text(run.run, run_text) + (", which the gate failed" if run.failed else "") for run in first]
-    more = [f"{len(baseline.runs) - len(named):,} more"] if len(baseline.runs) > len(named) else []
-    fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
-    parts = [f"{'run' if len(baseline.runs) == 1 else 'runs'} {in_words(named + more)}{fewer}"]
-    if comparisons:
-        parts.append(shared_text(comparisons, "base" if baseline.source.kind == "base_agent" else "baseline"))
-    options = sorted({option for run in baseline.runs for option in run.changed_options})
-    if options:
-        parts.append(f"launched with other {one_line(in_words(options))}")
-    unchecked = [text for what, text in UNCHECKED.items() if any(what in run.unchecked for run in baseline.runs)]
-    if unchecked:
-        parts.append(f"unknown: whether {in_words(unchecked, 'or')} changed since")
-    return "; ".join(parts)
-
-
-def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") -> str:
-    """Return how many test cases are compared, and what is left out; a range if metrics lack different values."""
-    least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
-    cases = plural(most, "shared test case")
-    uneven = "" if all(comparison.even for comparison in comparisons) else ", equally weighted"
-    parts = [f"{cases if least == most else f'{least:,} to {cases}'}{uneven}"]
-    if left := left_out_text(
-        LeftOut(*map(max, zip(*(comparison.left_out for comparison in comparisons), strict=True))), reference
-    ):
-        alike = len({comparison.left_out for comparison in comparisons}) == 1
-        parts.append(f"left out{'' if alike else ' at most'}: {left}")
-    return "; ".join(parts)
 
 
 def shows_text(checks: Iterable[Check]) -> str:

@@ -17,14 +17,22 @@ from coval_gate.base.text import in_words, most_similar, one_line
 from coval_gate.base.times import ACCEPTING, MARKING
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, LaunchRequest
+from coval_gate.coval.model import COMPLETED, LaunchRequest, RunResult
 from coval_gate.coval.resources import PERSONA, Persona, cases_of
+from coval_gate.features.comparisons.comparable import Subject, fingerprint_of
+from coval_gate.features.comparisons.find import baseline_of, check_spelling
+from coval_gate.features.comparisons.standing import (
+    accept,
+    mark,
+    not_accepted_text,
+    not_marked_text,
+    standing_text,
+    take_tag,
+)
 from coval_gate.gate.judgement import Judgement, errored, gravest
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Completed, Verdict
-from coval_gate.history.baseline import check_spelling
-from coval_gate.history.comparable import fingerprint_of
 from coval_gate.history.search import Sought, search
-from coval_gate.history.standing import accept, mark, not_accepted_text, not_marked_text, standing_text, take_tag
 from coval_gate.history.tags import (
     ACCEPTED_TAG,
     BRANCH,
@@ -129,6 +137,23 @@ async def _check_listed(session: LegRun, source: BaselineSource) -> None:
         session.warn(f"{none}; did you mean {similar}?")
     else:
         session.warn(f"{none}; {kind} that runs have: {in_words(names, most=5)}." if names else f"{none}.")
+
+
+async def find_baseline(session: LegRun, result: RunResult) -> Baseline | None:
+    """Return None if nothing is compared with a baseline."""
+    inputs, trial = session.inputs, session.leg.first
+    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    if not (compares and inputs.baseline) or inputs.accept or trial.run is None:
+        return None
+    subject = Subject(
+        run=trial.run,
+        result=result,
+        request=trial.request,
+        context=session.step.context,
+        criteria=session.criteria,
+        drawn=frozenset(chain.from_iterable(session.leg.slices)),
+    )
+    return await baseline_of(session, inputs.baseline, subject, over_since=trial.over_since)
 
 
 async def note_fingerprint(session: LegRun, request: LaunchRequest) -> Mapping[str, Any]:

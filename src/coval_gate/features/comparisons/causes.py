@@ -6,35 +6,20 @@ fail now and then, too. So it is made only if it is more likely than not.
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from coval_gate.coval.model import BASE, RunResult
-from coval_gate.gate.baseline import Counterpart, References, metrics_about
-from coval_gate.gate.changes import HALF
+from coval_gate.features.comparisons.judge import Counterpart, References, metrics_about
+from coval_gate.features.confidence.bounds import beta_binomial
 from coval_gate.gate.checks import Check
+from coval_gate.gate.findings import Before
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.statistics import Hits, beta_binomial, mean, stdev
+from coval_gate.gate.statistics import HALF, Hits, mean, stdev
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.thresholds import Reference
 
 BROKEN_FAILS: Final = 0.95  # of the conversations of a test case that broke
 DISCOUNT: Final = 0.5  # standard errors of the fall that may be chance
-
-
-class FailureCause(StrEnum):
-    """Why a simulation did not do well; where several fit, the first one here."""
-
-    FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
-    NEW = "new"  # that its test case broke is more likely than that it fails now and then
-
-
-class Before(NamedTuple):
-    """A test case in the reference: its `record` by a criterion, the `mean` of its numbers, and if a failure is new."""
-
-    record: Hits
-    mean: float | None = None
-    is_new: bool = False
 
 
 def new_failures(earlier: Mapping[str, Hits], now: Mapping[str, Hits]) -> frozenset[str]:

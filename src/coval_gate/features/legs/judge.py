@@ -12,9 +12,9 @@ from itertools import chain
 from typing import Final
 
 from coval_gate.coval.model import COMPLETED, Metric, Simulation
-from coval_gate.gate.baseline import comparisons, measured
+from coval_gate.features.comparisons.family import Pairs, ruled
+from coval_gate.features.comparisons.judge import comparisons, measured
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
-from coval_gate.gate.family import Pairs, ruled
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import LeftOut
 from coval_gate.gate.population import Judged

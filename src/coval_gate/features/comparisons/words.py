@@ -5,19 +5,26 @@ State each bound as a claim. Readers would take "[a, b]" for a two-sided interva
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
-from coval_gate.base.text import PERCENT, exact_text, percent, plural, with_unit
-from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import Check
-from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, rounded, shown, side
-from coval_gate.gate.statistics import FEWEST_CASES, needed
+from coval_gate.base.text import exact_text, one_line, percent, plural, with_unit
+from coval_gate.features.comparisons.changes import PercentileChange, RateChange, ValuePair
+from coval_gate.features.comparisons.permutation import HitPair
+from coval_gate.gate.aggregates import Aggregation, Percentile, Share, aggregation_of
+from coval_gate.gate.checks import Check, bound_text, runs_text, whom
+from coval_gate.gate.criteria import ThresholdHolds
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, rounded, shown, side, size_text
+from coval_gate.gate.problems import ACCEPT
+from coval_gate.gate.statistics import FEWEST_CASES, Hits
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
 
-AS_COUNTED: Final = "as counted"
+COUNTED_CHANGE: Final = (
+    "This is a change as counted ({}), and may be chance: the input confidence distinguishes the two."
+)
 REFERENCES: Final[Mapping[Reference, str]] = {
     "": "",
     "baseline": "the baseline",
@@ -26,12 +33,6 @@ REFERENCES: Final[Mapping[Reference, str]] = {
 }
 SHARE_SCALE: Final = Scale("share")
 MOST_TRIED: Final = 5_000  # test cases that are considered for a comparison
-
-
-def after_text(check: Check) -> str:
-    """Return after how many test cases slices settled it; empty if that took all of them."""
-    look = check.criterion.look
-    return f", after {check.after:,} of {look.cap:,} test cases" if look and 0 < check.after < look.cap else ""
 
 
 def difference_text(check: Check) -> str:
@@ -163,29 +164,6 @@ def enough_cases(check: Check, compared: Comparison) -> int:
     return enough if enough and enough > compared.cases else 0
 
 
-def size_text(
-    value: float,
-    scale: Scale,
-    to: Rounding | None = None,
-    beside: float = 0.0,
-    fits: Callable[[float], bool] = lambda _: True,
-) -> str:
-    """Return the size of a change, as `shown`; pp, as users write percentage points, for percentages."""
-    text = shown(value, scale, fits, to, beside)
-    return f"{text.removesuffix(PERCENT)}pp" if scale.is_percent else text
-
-
-def cases_needed(threshold: Threshold, confidence: float | None) -> int:
-    """Return how many test cases show that a perfect agent meets it, whatever the spread of values; 0 if one can."""
-    if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
-        return 0
-    aggregation = aggregation_of(threshold)
-    share = aggregation.demanded_share
-    if share is None:
-        return aggregation.fewest_cases
-    return (needed(share, 0, confidence) or 0) if share else 0
-
-
 @lru_cache(maxsize=1024)  # every report needs the same numbers
 def cases_to_compare(
     threshold: Threshold, confidence: float | None, *, iterations: int = 1, runs: int = 1, family: int = 1
@@ -202,7 +180,7 @@ def cases_to_compare(
         return aggregation.fewest_cases
     # The strictest of Holm's levels; a required improvement is no member of the family.
     to_show = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
-    shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
+    shows = partial(_shows, aggregation, iterations=iterations, confidence=to_show, runs=runs)
     most = FEWEST_CASES  # few suffice, usually, and many are slow
     while most < MOST_TRIED and not shows(most):
         most = min(2 * most, MOST_TRIED)
@@ -211,44 +189,67 @@ def cases_to_compare(
     return counts[place] if place < len(counts) else None
 
 
-def claim_text(check: Check) -> str:
-    threshold, measure = check.threshold, check.measure
-    if threshold is None or measure is None or check.criterion.confidence is None:
-        return ""
-    if measure.comparison:
-        return (change_text(check) or AS_COUNTED) + after_text(check)
-    if (interval := measure.interval) is None:
-        return AS_COUNTED
-    both = check.verdict not in (Verdict.PASSED, Verdict.FAILED)
-    is_least = threshold.wants_less is (check.verdict is Verdict.FAILED)  # the bound that decides
-    lower = interval.lower if both or is_least else -math.inf
-    upper = interval.upper if both or not is_least else math.inf
-
-    def shown_bound(bound: float, to: Rounding) -> str:
-        """Round it outwards, but not across the threshold's bound."""
-        if not math.isfinite(bound):
-            return ""
-        return shown(bound, check.scale, partial(check.keeps_side, bound), to)
-
-    least, most = shown_bound(lower, math.floor), shown_bound(upper, math.ceil)
-    bounds = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
-    return (f"between {least} and {most}" if least and most else bounds) + after_text(check)
+def missed_clause(criterion: ThresholdHolds, check: Check, measure: Measure, compared: Comparison) -> str:
+    """Return the value with the change that misses the threshold, and what is allowed."""
+    threshold = criterion.threshold
+    lacking = measure.missing if measure.unit == "share" and threshold.metric else 0
+    without = f" ({lacking:,} without a value)" if lacking else ""
+    is_count = measure.unit == "simulations"  # the text must name the total
+    shown_value = criterion.measured(check, measure) if is_count else criterion.value_text(check, measure)
+    value = f"{shown_value}{without}{runs_text(check)}{whom(check)}"
+    allowed = allowed_text(check, compared)
+    if not allowed:  # what the user wrote, with the bound that it amounts to: ">= base - 5pp (90%)"
+        is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+        written = threshold.text.rpartition(threshold.operator)[2].strip()
+        allowed = f"must be {threshold.operator} {written}" + ("" if is_plain else f" ({bound_text(check)})")
+    return f"{value}, {change_clause(check, measure, compared)}; {allowed}"
 
 
-def inconclusive_clause(check: Check, required: str) -> str:
-    """Return why a check is inconclusive and what would decide it."""
-    interval = check.measure.interval if check.measure else None
-    if interval is None:
-        return f", inconclusive; must be {required}"
-    if not interval.cases:
-        return f"; values without test cases cannot show {required}"
-    if interval.cases < FEWEST_CASES:
-        return f"; one test case cannot show {required}"
-    if not (math.isfinite(interval.lower) or math.isfinite(interval.upper)):
-        fewest = aggregation_of(check.threshold).fewest_cases if check.threshold else 0
-        takes = f", it takes {fewest:,}" if fewest > interval.cases else ""
-        return f"; {interval.cases:,} test cases cannot show {required}{takes}"
-    enough = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
-    if enough <= interval.cases:
-        return f", inconclusive: {claim_text(check)}; must be {required}"
-    return f", {claim_text(check)}; {required} takes {enough:,} test cases"
+def _shows(aggregation: Aggregation, cases: int, iterations: int, confidence: float, runs: int) -> bool:
+    """Return whether the greatest change from a baseline of so many `runs` shows."""
+    match aggregation:
+        case Share():
+            return _rate_shows(aggregation.threshold, cases, iterations, confidence, runs)
+        case Percentile():
+            return _percentile_shows(aggregation.n, cases, iterations, confidence, runs)
+    raise ValueError(f"the spread of values decides what {aggregation.aggregate.name} shows")
+
+
+def _rate_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, runs: int) -> bool:
+    """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
+    asks = threshold.asks_for_improvement
+    rises = threshold.wants_less is not asks
+    before, now = (0, 1) if rises else (1, 0)
+    hit, block = (Hits(share * iterations, iterations) for share in (now, before))
+    base = Hits(block.hits * runs, block.size * runs)
+    change = RateChange([HitPair(hit, base, "", dict.fromkeys(map(str, range(runs)), block))] * cases)
+    if asks:
+        bound = change.excess(confidence, threshold.bound.factor, threshold.bound.number)
+        return bound.lower > 0.0 if rises else bound.upper < 0.0
+    return change.shows(1.0 - confidence, rises=rises) and not threshold.against(before).holds(now)
+
+
+def _percentile_shows(n: float, cases: int, iterations: int, confidence: float, runs: int) -> bool:
+    """Return whether a rise of all values far above all earlier ones shows."""
+    before = iterations * runs
+    low = [[float(place * cases + case) for place in range(before)] for case in range(cases)]
+    high = [[value + 2.0 * cases * before for value in values[:iterations]] for values in low]
+    return PercentileChange(list(map(ValuePair, high, low)), n).excess(confidence).lower > 0.0
+
+
+def fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
+    """Return how to turn a comparison green. Only a confidence shows that the agent changed; else name the counts."""
+    failed = [check for check in red if check.verdict is Verdict.FAILED]
+    is_shown = any(check.comparison and check.comparison.change for check in failed)
+    counted = COUNTED_CHANGE.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."
+    fix = "Fix the agent." if is_shown else counted
+    own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.legs_summary
+    if not (own or (legs and legs.acceptable)):
+        return f"{fix} If the change is wanted, {ACCEPT} on its branch."
+    base = judgement.base.runs if judgement.base else ()
+    run_ids = legs.run_ids if legs else (own, *(other.run.run_id for other in base))
+    return (
+        f"{fix} If the change is wanted, accept it: start the workflow by hand with mode: wait, "
+        f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
+        f"Later runs are then compared with {'these' if legs else 'this one'}."
+    )

@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from coval_gate.coval.model import Metric
-from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import Change
+from coval_gate.features.comparisons.changes import Change, MeanChange, PercentileChange, RateChange, ValuePair
+from coval_gate.features.comparisons.permutation import HitPair
+from coval_gate.features.confidence.bounds import hits_of
+from coval_gate.gate.aggregates import Aggregation, Average, Percentile, Share, aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Interval, RunRange, Trend
 from coval_gate.gate.variants import Variant
@@ -42,7 +44,7 @@ class Pairs:
         self.value, self.reference = aggregation.value(now), aggregation.value(then)
         self.earlier, self._look = self.reference.value, None if threshold.waits_for_last else look
         is_early = look is not None and threshold.waits_for_last and not look.is_last
-        self._change = Change() if is_early else aggregation.change(now, then)
+        self._change = Change() if is_early else change_of(aggregation, now, then)
 
     def range_of_runs(self) -> RunRange | None:
         """Return how the runs of the reference vary; None if it is a single one."""
@@ -127,6 +129,32 @@ class Pairs:
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         is_one_sided = self.threshold.wants_less or self.threshold.wants_more
         return self._change.flips(wants_less=self.threshold.wants_less) if is_one_sided else ((), ())
+
+
+def change_of(aggregation: Aggregation, now: Variant, then: Variant) -> Change:
+    """Return the change between variants with the same test cases; nothing is claimed of other aggregates."""
+    match aggregation:
+        case Share():
+            return _rate_change(aggregation, now, then)
+        case Average():
+            return MeanChange(_value_pairs(aggregation, now, then))
+        case Percentile():
+            return PercentileChange(_value_pairs(aggregation, now, then), aggregation.n)
+    return Change()
+
+
+def _rate_change(aggregation: Share, now: Variant, then: Variant) -> RateChange:
+    hits, earlier, pairs = aggregation.hits(now), aggregation.hits(then), []
+    for case, ids in now.by_case.items():
+        runs = {run: hits_of([one.id for one in own], earlier) for run, own in then.by_run[case].items()}
+        judged = [hits_of([one.id for one in own], hits) for own in now.by_run[case].values()]
+        pairs.append(HitPair(hits_of(ids, hits), hits_of(then.by_case[case], earlier), case, runs, judged))
+    return RateChange(pairs)
+
+
+def _value_pairs(aggregation: Aggregation, now: Variant, then: Variant) -> list[ValuePair]:
+    earlier = then.numbers(aggregation.metric)
+    return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(aggregation.metric).items()]
 
 
 class Compared(NamedTuple):

@@ -20,7 +20,8 @@ from statistics import NormalDist
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import SHORTFALL, Hits
+from coval_gate.features.confidence.bounds import SHORTFALL
+from coval_gate.gate.statistics import Hits
 
 MOST_SUMS: Final = 2_000  # of the hits of all cases; beyond it, approximations are as good, and faster
 MOST_WEIGHT: Final = 5  # of a steady case; the least is 1

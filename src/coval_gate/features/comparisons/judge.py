@@ -11,11 +11,11 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
+from coval_gate.features.comparisons.family import Compared, Pairs, ruled
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, Problem
 from coval_gate.gate.criteria import Criteria, ThresholdHolds, check_variant, subjects, with_outlier
-from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text

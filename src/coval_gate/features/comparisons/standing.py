@@ -17,7 +17,7 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import COMPLETED, Run
-from coval_gate.history.baseline import baseline_candidates
+from coval_gate.features.comparisons.find import baseline_candidates
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import (
     ACCEPTED_TAG,

@@ -18,11 +18,22 @@ from functools import cache, cached_property, partial
 from itertools import chain
 from typing import ClassVar, Final, NamedTuple
 
-from coval_gate.gate import statistics
-from coval_gate.gate.permutation import HitPair, Permutation
-from coval_gate.gate.statistics import NOTHING, SHORTFALL, Bounds, Hits, Values, normal_quantile
+from coval_gate.features.comparisons.permutation import HitPair, Permutation
+from coval_gate.features.confidence.bounds import (
+    ENOUGH_EQUAL,
+    FLOAT_ERROR,
+    NOTHING,
+    SHORTFALL,
+    Bounds,
+    bounds_of,
+    even_rate,
+    largest_of,
+    normal_quantile,
+    standard_error,
+    t_quantile,
+)
+from coval_gate.gate.statistics import FEWEST_CASES, FEWEST_FOR_MEAN, HALF, Hits, Values, weighted_percentile
 
-HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
 UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
 SHIFT_STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values
@@ -39,8 +50,8 @@ class PairedRates:
     """The rates of at least two cases, now and in the baseline, and the correlation of the cases' own rates."""
 
     def __init__(self, pairs: Sequence[HitPair]) -> None:
-        self.now = statistics.even_rate([pair.now for pair in pairs])
-        self.base = statistics.even_rate([pair.base for pair in pairs])
+        self.now = even_rate([pair.now for pair in pairs])
+        self.base = even_rate([pair.base for pair in pairs])
         self.correlation = _correlation(pairs)
 
     def difference(self, confidence: float, factor: float = 1.0) -> Bounds:
@@ -49,7 +60,7 @@ class PairedRates:
         The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and
         Donner, Statistics in Medicine 27, 2008).
         """
-        now, base = statistics.bounds_of(self.now, confidence), statistics.bounds_of(self.base, confidence)
+        now, base = bounds_of(self.now, confidence), bounds_of(self.base, confidence)
         difference = self.now.share - factor * self.base.share
         down = self._reach(self.now.share - now.lower, factor * (base.upper - self.base.share))
         up = self._reach(now.upper - self.now.share, factor * (self.base.share - base.lower))
@@ -155,12 +166,12 @@ class MeanChange(Change):
         now, base = ([math.fsum(values) / len(values) for values in side] for side in zip(*pairs, strict=True))
         self.now, self.base = math.fsum(now) / len(now), math.fsum(base) / len(base)
         self._residuals = [(mine - self.now, theirs - self.base) for mine, theirs in zip(now, base, strict=True)]
-        self._largest = statistics.largest_of([values for pair in pairs for values in pair])
+        self._largest = largest_of([values for pair in pairs for values in pair])
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
         error, count = self._error(factor), len(self._residuals)
-        is_unclear = count < (statistics.FEWEST_FOR_MEAN if error else statistics.ENOUGH_EQUAL)
+        is_unclear = count < (FEWEST_FOR_MEAN if error else ENOUGH_EQUAL)
         if is_unclear or not math.isfinite(factor * self.base + error):
             return NOTHING
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
@@ -175,12 +186,10 @@ class MeanChange(Change):
         return _noticeable(error, self._quantile(confidence), margin)
 
     def _quantile(self, confidence: float) -> float:
-        return statistics.t_quantile(confidence, len(self._residuals) - 1)
+        return t_quantile(confidence, len(self._residuals) - 1)
 
     def _error(self, factor: float = 1.0, *, scale: float = 1.0) -> float:
-        return statistics.standard_error(
-            [scale * mine - factor * theirs for mine, theirs in self._residuals], self._largest
-        )
+        return standard_error([scale * mine - factor * theirs for mine, theirs in self._residuals], self._largest)
 
 
 class PercentileChange(Change):
@@ -203,10 +212,10 @@ class PercentileChange(Change):
         """Return no bounds if less than one value is expected beyond the percentile."""
         now, base = self._values
         tail = min(self._n, 100.0 - self._n) / 100.0
-        if len(self._now) < statistics.FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
+        if len(self._now) < FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
             return NOTHING
         limit = self._percentile(factor, number)
-        limit += statistics.FLOAT_ERROR * max(abs(limit), abs(number))  # a value that differs by rounding is not above
+        limit += FLOAT_ERROR * max(abs(limit), abs(number))  # a value that differs by rounding is not above
         before = (limit - number) / factor
         pairs = [
             HitPair(_above(now, limit), _above(base, before)) for now, base in zip(self._now, self._base, strict=True)
@@ -241,7 +250,7 @@ class PercentileChange(Change):
     def _percentile(self, factor: float, shift: float) -> float:
         weighted, weighted_base = self._weighted
         moved = [(value * factor + shift, weight) for value, weight in weighted_base]
-        return statistics.weighted_percentile(sorted(weighted + moved), self._n)
+        return weighted_percentile(sorted(weighted + moved), self._n)
 
     @cached_property
     def _weighted(self) -> tuple[list[tuple[float, float]], ...]:

@@ -1,0 +1,1 @@
+"""Thresholds that refer to earlier runs (baseline, accept) or another agent. Uses `confidence`; slices: `spending`."""

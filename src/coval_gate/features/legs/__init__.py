@@ -1,0 +1,1 @@
+"""Several legs in one step (several ids, or a file): compared together, as `comparisons` compares one."""
