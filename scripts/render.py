@@ -18,11 +18,11 @@ from pins import ROOT, identity, pinned, places
 from pydantic.json_schema import GenerateJsonSchema
 
 import proofs
+from coval_gate.features.known_failures.entries import ENTRY_KEYS, KNOWN_KEY, REQUIRED
+from coval_gate.features.legs.file import LEGS_KEY, LONGEST_LEG_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.features.nights.document import HISTORY_VERSION, HistoryDocument
 from coval_gate.inputs.fields import LISTS
-from coval_gate.inputs.file import LEGS_KEY, LONGEST_LEG_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
-from coval_gate.inputs.known import ENTRY_KEYS, KNOWN_KEY, REQUIRED
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION, Model
 from coval_gate.report.formats.outputs import OUTPUTS

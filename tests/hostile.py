@@ -20,10 +20,11 @@ from coval_gate.coval.model import (
     Turn,
 )
 from coval_gate.coval.results import read_run, read_value
+from coval_gate.features.known_failures.entries import KnownFailure
+from coval_gate.features.known_failures.judge import KnownCase
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.judgement import Judgement, errored, with_checks
-from coval_gate.gate.known import KnownCase
 from coval_gate.gate.measure import (
     Baseline,
     BaselineRun,
@@ -51,7 +52,6 @@ from coval_gate.gate.verdict import Cancellation, Completed, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Inputs, parse_inputs
-from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding
 from coval_gate.report.document.model import LegReport, Report

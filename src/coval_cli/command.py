@@ -29,12 +29,12 @@ from coval_gate.base.text import one_line
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
 from coval_gate.features.files.workspace import Workspace
+from coval_gate.features.legs.file import ConfigFile, beside_file, read_file
+from coval_gate.features.legs.nodes import LARGEST_FILE
 from coval_gate.features.systems.plain import left_behind, others_run
 from coval_gate.features.systems.variables import system_in
-from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.naming import PROGRAM
-from coval_gate.inputs.nodes import LARGEST_FILE
 from coval_gate.inputs.parsing import KEY_PATTERN
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.main import run_step

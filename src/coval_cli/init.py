@@ -33,8 +33,8 @@ from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, one_line, plural, quoted
 from coval_gate.ci.host import Console
 from coval_gate.features.files.workspace import Workspace
+from coval_gate.features.legs.file import BASE_LEG
 from coval_gate.features.systems.plain import main_branch, origin_host, top_directory
-from coval_gate.inputs.file import BASE_LEG
 from coval_gate.inputs.inputs import FILE_NAME, Inputs, default_of, inputs_of_command, key_in
 from coval_gate.inputs.naming import TOGETHER_NAME, as_argument
 

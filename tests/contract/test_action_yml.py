@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 
 from coval_gate import IS_RELEASE, PIN, REPOSITORY, __version__
 from coval_gate.ci.host import Context
-from coval_gate.inputs.file import STEP_ONLY, inputs_of_leg, inputs_of_step, read_file
+from coval_gate.features.known_failures.entries import ENTRY_KEYS
+from coval_gate.features.legs.file import STEP_ONLY, inputs_of_leg, inputs_of_step, read_file
 from coval_gate.inputs.inputs import ALL_MODES, declared, effective
-from coval_gate.inputs.known import ENTRY_KEYS
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

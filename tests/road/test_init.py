@@ -22,7 +22,7 @@ from coval_cli.workflow import FIRST_WORKFLOW, STARTERS, SYSTEM_WORDS, WORKFLOWS
 from coval_gate import IS_RELEASE, PIN, REPOSITORY
 from coval_gate.base.secret import MASK
 from coval_gate.ci.host import Context
-from coval_gate.inputs.file import read_file, with_file
+from coval_gate.features.legs.file import read_file, with_file
 from coval_gate.inputs.inputs import FILE_NAME
 from coval_sandbox.catalogue import AGENTS, PERSONA_ID
 from coval_sandbox.http import SeenRequest

@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import InputError
-from coval_gate.inputs.checks import check_inputs, warnings_about
-from coval_gate.inputs.file import (
+from coval_gate.features.legs.file import (
     MOST_MISTAKES,
     REFUSED,
     beside_file,
@@ -19,6 +18,7 @@ from coval_gate.inputs.file import (
     read_file,
     with_file,
 )
+from coval_gate.inputs.checks import check_inputs, warnings_about
 from coval_gate.inputs.inputs import FromFile, Inputs, parse_inputs
 from support import IDS, KEY, other_value
 

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from baselines import also, answered, both, run_of
 from coval_gate.base.text import day_at
 from coval_gate.coval.model import COMPLETED, Run, RunResult, Target
+from coval_gate.features.known_failures.entries import KnownFailure
 from coval_gate.features.nights.compose import LegPast, history_document
 from coval_gate.features.nights.document import HistoryDocument, HistoryLeg
 from coval_gate.features.nights.formats import json, log_lines, summary
@@ -19,7 +20,6 @@ from coval_gate.features.nights.plot import timeline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.markdown import utf8_size
 from histories import HOME, history, history_run

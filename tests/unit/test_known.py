@@ -8,6 +8,7 @@ import pytest
 
 from baselines import answered, baseline_of, run_of
 from coval_gate.coval.model import BASE, RunResult, Summary, Target
+from coval_gate.features.known_failures.entries import KnownFailure
 from coval_gate.features.legs.judge import compare_legs
 from coval_gate.features.repetition.judge import judge_together
 from coval_gate.features.spending.judge import judge_slices
@@ -18,7 +19,6 @@ from coval_gate.gate.judgement import Judgement, SingleRun
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording import reason
 

@@ -18,11 +18,11 @@ from coval_cli.workflow import STARTERS, WORKFLOWS, Choice, Starter, config_file
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinition
+from coval_gate.features.legs.file import read_file
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.file import read_file
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from hostile import HOSTILE

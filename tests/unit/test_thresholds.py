@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from coval_gate.features.advice.slips import LONGEST_CORRECTED, explained
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.inputs.aggregates import Aggregate
-from coval_gate.inputs.slips import LONGEST_CORRECTED, explained
 from coval_gate.inputs.thresholds import (
     OPERATORS,
     Bound,

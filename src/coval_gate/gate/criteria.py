@@ -27,10 +27,10 @@ from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import Inputs
-from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import Bound, Threshold
 
 if TYPE_CHECKING:
+    from coval_gate.features.known_failures.entries import KnownFailure
     from coval_gate.features.spending.sequential import Look
 
 KnownCheck = Literal["twice", "metric", "case"]
@@ -261,7 +261,7 @@ class Criteria:
     legs: int = 1
     look: "Look | None" = None
     baseline_runs: int = 1
-    known: tuple[KnownFailure, ...] = ()
+    known: "tuple[KnownFailure, ...]" = ()
     known_checks: tuple[KnownCheck, ...] = ()
 
     @classmethod

@@ -16,7 +16,6 @@ from coval_gate.gate import problems
 from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects, with_outlier
 from coval_gate.gate.judgement import Judgement, with_checks
-from coval_gate.gate.known import known_cases, unusable_entries, without_known
 from coval_gate.gate.measure import Baseline, Measure, Totals
 from coval_gate.gate.population import (
     ALL_ANSWERED,
@@ -65,7 +64,10 @@ def judge(
     attached: bool | None = None,
 ) -> Judgement:
     """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
-    result, baseline, base = without_known(result, baseline, base, criteria.known)
+    if criteria.known:
+        from coval_gate.features.known_failures.judge import without_known
+
+        result, baseline, base = without_known(result, baseline, base, criteria.known)
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
     judged = Judged(result, variants, criteria, attached, baseline, base)
@@ -81,7 +83,7 @@ def judge(
             else check
             for check in values
         )
-    checks = (*ALL_ANSWERED.checks(judged), *unusable_entries(judged), *population, *values)
+    checks = (*ALL_ANSWERED.checks(judged), *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -90,7 +92,11 @@ def judge(
     )
     completed = Completed(result, late)
     run = Judgement(Verdict.PASSED, COMPLETED, completed, (), totals, variants, baseline=baseline, base=base)
-    return with_checks(run._replace(known=known_cases(judged, checks)), checks)
+    if criteria.known:
+        from coval_gate.features.known_failures.judge import known_cases, unusable_entries
+
+        run, checks = run._replace(known=known_cases(judged, checks)), (*unusable_entries(judged), *checks)
+    return with_checks(run, checks)
 
 
 def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:

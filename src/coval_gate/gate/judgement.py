@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.base.errors import GateError
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR
 from coval_gate.gate.checks import Check
-from coval_gate.gate.known import KnownCase
 from coval_gate.gate.measure import Baseline, Totals
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
@@ -32,6 +31,7 @@ from coval_gate.gate.verdict import (
 )
 
 if TYPE_CHECKING:
+    from coval_gate.features.known_failures.judge import KnownCase
     from coval_gate.features.spending.sequential import Look
 
 
@@ -73,7 +73,7 @@ class Judgement(NamedTuple):
     legs_summary: LegsSummary | None = None
     slices: "Slices | None" = None
     failed_together: bool = False
-    known: tuple[KnownCase, ...] = ()
+    known: "tuple[KnownCase, ...]" = ()
 
     @property
     def passes_gate(self) -> bool:

@@ -23,8 +23,7 @@ from coval_gate.inputs.parsing import (
     evaluated,
     read_metadata,
 )
-from coval_gate.inputs.slips import WrongThresholds, read_thresholds
-from coval_gate.inputs.thresholds import Threshold, forbidding
+from coval_gate.inputs.thresholds import Threshold, WrongThresholds, forbidding, read_thresholds
 
 T = TypeVar("T")
 

@@ -29,6 +29,7 @@ from coval_gate.inputs.aggregates import (
     is_blank,
     unquoted,
 )
+from coval_gate.inputs.parsing import lines_of
 
 WINDOW: Final = 100  # characters of an invalid line that a message shows
 TOLERANCE: Final = 1e-9  # share of the bound: above float error, below any real difference
@@ -446,3 +447,22 @@ def _check_unit(scanner: _Scanner, aggregate: Aggregate, unit: str) -> None:
     if unit and not aggregate.is_rate:
         why = "in the unit of its metric" if aggregate.is_numeric else "a number of simulations"
         scanner.fail(f"a number without {unit}: {aggregate.name} is {why}")
+
+
+class WrongThresholds(ValueError):
+    """Some lines are invalid. `meant` are the thresholds of the others, and of those whose correction is certain."""
+
+    def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
+        super().__init__(message)
+        self.meant = meant
+
+
+def read_thresholds(written: str) -> tuple[Threshold, ...]:
+    """Return the thresholds of an input, one per line or as a JSON list. Raises WrongThresholds."""
+    lines = lines_of(written)
+    try:
+        return parse_thresholds(lines)
+    except ThresholdSyntaxError as error:
+        from coval_gate.features.advice.slips import with_corrections
+
+        raise with_corrections(lines, error) from None

@@ -13,7 +13,6 @@ from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.model import BASE_AGENT
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.step.known import announce_passing, check_given
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import fetch_details, report_of, with_words
@@ -41,7 +40,9 @@ async def judge_trial(session: LegRun, trial: Trial) -> tuple[Outcome, Judgement
     leg = session.leg
     outcome = await follow_trial(session, trial)
     if trial is leg.first:
-        if trial.run and isinstance(outcome, Completed):
+        if trial.run and leg.known and isinstance(outcome, Completed):
+            from coval_gate.features.known_failures.step import check_given
+
             await check_given(session, trial.run)
         baseline = await _find_baseline(session, outcome)
     else:
@@ -121,7 +122,10 @@ async def show_leg(session: LegRun, judgement: Judgement) -> Judgement:
         leg.result, judgement = await with_words(session, leg.result, judgement)
     leg.judgement = judgement
     leg.findings = await log_checks(session, judgement, leg.result)
-    announce_passing(session.step, leg)
+    if judgement.known:
+        from coval_gate.features.known_failures.step import announce_passing
+
+        announce_passing(session.step, judgement)
     if leg.result and run:
         leg.details = await fetch_details(
             session,

@@ -25,7 +25,6 @@ from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.step.cancel import end_other_launches, find_launched
-from coval_gate.step.ids import with_all_wrong_ids
 from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.lookups import prepare
 from coval_gate.step.request import request_of
@@ -55,6 +54,8 @@ async def launch_in_turn(session: LegRun) -> Trial:
     try:
         trial = await launch_trial(session)
     except (InputError, Rejected) as error:
+        from coval_gate.features.advice.ids import with_all_wrong_ids
+
         raise await with_all_wrong_ids(session, error) from None
     finally:
         step.launching -= 1

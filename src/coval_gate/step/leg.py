@@ -24,10 +24,10 @@ from coval_gate.gate.verdict import Cancellation, Outcome
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
-from coval_gate.inputs.known import KnownFailure
 
 if TYPE_CHECKING:
     from coval_gate.features.comparisons.standing import Standing
+    from coval_gate.features.known_failures.entries import KnownFailure
 
 MOST_NAMED: Final = 5  # entries of a list in a message
 NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
@@ -224,7 +224,7 @@ class Leg:
     planned: int | None = None  # simulations of each of its runs, or of all its slices at the most; None if unknown
     slices: tuple[tuple[str, ...], ...] = ()  # with `spend: until clear`, the test cases of each
     taken_over: Sequence[Run | None] = ()  # runs of earlier attempts in place of those with the same numbers
-    known: tuple[KnownFailure, ...] = ()  # those that have an effect
+    known: "tuple[KnownFailure, ...]" = ()  # those that have an effect
     known_checks: tuple[KnownCheck, ...] = ()  # what only its run can show of them
     is_done: bool = False
     is_ending: bool = False  # runs that it gave up are being cancelled

@@ -4,6 +4,7 @@ The legs of a step go side by side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
@@ -18,9 +19,9 @@ from coval_gate.gate.judgement import INTERRUPTED_STEP, LAUNCHED_RUN, Judgement,
 from coval_gate.gate.verdict import SKIPPED_STEP, NoneSelected, RunsCancelled, Skipped, Verdict
 from coval_gate.history.tags import is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
-from coval_gate.inputs.file import ConfigFile, with_file
 from coval_gate.inputs.inputs import (
     LAUNCHING_MODES,
+    FromFile,
     Inputs,
     key_in,
     parse_inputs,
@@ -34,15 +35,15 @@ from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
-from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
-from coval_gate.step.known import give_known
 from coval_gate.step.launch import launch_in_turn, log_launch
 from coval_gate.step.leg import Base, Duty, Leg, legs_of
 from coval_gate.step.publish import Published
 from coval_gate.step.report import announce, find_names, report_of
-from coval_gate.step.selection import is_selected, select_legs
 from coval_gate.step.sizes import check_sizes, plan_sizes, tell_size
 from coval_gate.step.step import LegRun, Step, StepRun
+
+if TYPE_CHECKING:
+    from coval_gate.features.legs.file import ConfigFile
 
 Work = Callable[[LegRun], Procedure[object]]
 
@@ -52,7 +53,7 @@ def main(runtime: Runtime) -> int:
     return 0 if run_step(runtime).report.judgement.passes_gate else 1
 
 
-def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
+def run_step(runtime: Runtime, read: "ConfigFile | None" = None) -> Published:
     """Run a step. `read`: the configuration file, if its inputs are in the environment."""
     step = Step(runtime, read)
     try:
@@ -86,7 +87,8 @@ async def reach_judgement(step: Step) -> Judgement:
     try:
         inputs = await _read_inputs(step)
         if inputs.only_legs == ():
-            select_legs(step, legs_of(step.file.parts(inputs)))
+            step.legs = legs_of(step.file.parts(inputs))
+            _select_legs(step)
             await _locate(step)
             return Judgement(Verdict.SKIPPED, SKIPPED_STEP, NoneSelected())
         if inputs.mode == "plan":
@@ -124,10 +126,27 @@ async def _plan_legs(step: Step) -> None:
     launches = acts_as(step.inputs) in LAUNCHING_MODES
     step.legs = legs_of(step.file.parts(step.inputs))
     if step.template:
+        from coval_gate.features.templates.step import with_own_parts
+
         step.legs = await with_own_parts(step.session())
-    select_legs(step, step.legs)
+    _select_legs(step)
     if launches and step.inputs.max_parallel_runs and len(step.legs) == 1 and not step.left_out:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
+
+
+def _select_legs(step: Step) -> None:
+    if step.inputs.only_legs is not None:
+        from coval_gate.features.legs.selection import select_legs
+
+        select_legs(step)
+
+
+def _selected_parts(step: Step) -> FromFile:
+    if step.inputs.only_legs is None:
+        return step.file
+    from coval_gate.features.legs.selection import selected_parts
+
+    return selected_parts(step.file, step.inputs)
 
 
 async def _do(session: StepRun) -> Judgement:
@@ -148,7 +167,7 @@ async def run_legs(session: StepRun) -> Judgement:
     if session.inputs.mode == "wait":
         from coval_gate.features.given.step import adopt_runs
 
-        await give_known(session)
+        await _give_known(session)
         await adopt_runs(session)
     else:
         await _prepare(session)
@@ -232,8 +251,10 @@ async def _prepare(session: StepRun) -> None:
     """Raises InputError. A single run without a limit begins sooner: the look at its test set follows."""
     step = session.step
     if len(step.legs) > 1 and any(leg.inputs.mutation_ids for leg in step.legs):
+        from coval_gate.features.advice.ids import check_mutations
+
         await check_mutations(session)
-    await give_known(session)
+    await _give_known(session)
     if step.is_counted_first:
         await plan_sizes(session)
     if step.is_re_run and step.inputs.resume:
@@ -246,6 +267,13 @@ async def _prepare(session: StepRun) -> None:
         from coval_gate.features.planning.decidable import warn_of_undecidable
 
         warn_of_undecidable(step)
+
+
+async def _give_known(session: StepRun) -> None:
+    if session.step.read:
+        from coval_gate.features.known_failures.step import give_known
+
+        await give_known(session)
 
 
 async def _run_side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> None:
@@ -280,10 +308,14 @@ async def _read_inputs(step: Step) -> Inputs:
     try:
         _read_and_check(step)
         if step.inputs.run_template_id and step.inputs.api_key is not None:
+            from coval_gate.features.templates.step import expand
+
             await expand(step)
     except InputError as error:
         if step.inputs.mode != "plan":
             raise
+        from coval_gate.features.advice.ids import with_wrong_ids
+
         raise await with_wrong_ids(step, error) from None
     return step.inputs
 
@@ -305,6 +337,8 @@ def _read_and_check(step: Step) -> None:
     step.wrong = {name: text for name, _ in input_problems if (text := environ.get(f"INPUT_{name.upper()}", ""))}
     problems += input_problems
     if step.read:
+        from coval_gate.features.legs.file import with_file
+
         host.log(f"Read inputs from {step.read.path}.")
         step.inputs, step.file, mistakes = with_file(step.inputs, step.read, day_at(step.clock.time()))
         problems += [*step.read.problems, *mistakes]
@@ -323,8 +357,7 @@ def _read_and_check(step: Step) -> None:
     if pages := publisher.pages(inputs):
         problems += pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
-    selected = [part for part in file.legs if any(is_selected(leg, inputs) for leg in legs_of([part]))]
-    for warning in (*warnings_about(inputs, environ, file._replace(legs=selected)), *_effectless_inputs(step)):
+    for warning in (*warnings_about(inputs, environ, _selected_parts(step)), *_effectless_inputs(step)):
         step.warn(warning)
     if inputs.api_key:
         _add_seeds(step)

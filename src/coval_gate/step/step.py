@@ -25,7 +25,6 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Limit
 from coval_gate.history.tags import Tags, attempt_of, is_identified
-from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import (
     FILE,
     LAUNCHING_MODES,
@@ -37,18 +36,18 @@ from coval_gate.inputs.inputs import (
     key_in,
     parse_inputs,
 )
-from coval_gate.inputs.nodes import LARGEST_FILE
 from coval_gate.step.leg import MODE_STATE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
 
 if TYPE_CHECKING:
+    from coval_gate.features.legs.file import ConfigFile
     from coval_gate.features.nights.document import HistoryDocument
 
 LONGEST_SHOWN_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
 
 
 class Step:
-    def __init__(self, runtime: Runtime, read: ConfigFile | None = None) -> None:
+    def __init__(self, runtime: Runtime, read: "ConfigFile | None" = None) -> None:
         self.runtime = runtime
         self.read = read  # the configuration file, once it was read
         self.file = NO_FILE
@@ -87,6 +86,9 @@ class Step:
         path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
         if self.read or not path:
             return []
+        from coval_gate.features.legs.file import beside_file, read_file
+        from coval_gate.features.legs.nodes import LARGEST_FILE
+
         try:
             place, contents = self.host.workspace.read(path, LARGEST_FILE)
             read = read_file(contents, place, key_in(environ))

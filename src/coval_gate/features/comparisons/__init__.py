@@ -1,1 +1,4 @@
-"""Thresholds that refer to earlier runs (baseline, accept) or another agent. Uses `confidence`; slices: `spending`."""
+"""Thresholds that refer to earlier runs (baseline, accept) or another agent, without `known_failures`.
+
+Uses `confidence` and, of slices, `spending`.
+"""

@@ -17,9 +17,9 @@ from coval_gate.base.times import COLLECTING, LOOKING_UP
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.features.comparisons.comparable import Subject, distinguish
+from coval_gate.features.known_failures.judge import leave_out
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import gaps
-from coval_gate.gate.known import leave_out
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from coval_gate.base.text import symbol
 from coval_gate.coval.model import BASE
+from coval_gate.features.known_failures.entries import KNOWN_KEY, SHARE
 from coval_gate.features.nights import document as history
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
@@ -19,7 +20,6 @@ from coval_gate.gate.measure import BaselineRun
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.aggregates import in_quotes
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.known import KNOWN_KEY, SHARE
 from coval_gate.inputs.thresholds import Bound, Threshold
 from coval_gate.report.wording.checks import actual_text
 

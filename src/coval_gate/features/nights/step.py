@@ -17,6 +17,7 @@ from coval_gate.coval.model import COMPLETED, Metric, Run
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES
 from coval_gate.features.comparisons.comparable import changes_in_turn
 from coval_gate.features.comparisons.find import LOADS_AT_ONCE, load_run, shortfall, standing_runs
+from coval_gate.features.known_failures.step import give_known
 from coval_gate.features.nights.compose import LegPast, history_document
 from coval_gate.features.nights.document import HistoryRun
 from coval_gate.features.nights.formats import log_lines
@@ -28,7 +29,6 @@ from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, pr
 from coval_gate.inputs.fields import IDENTIFIER, USUALLY_SHOWN_RUNS, RunSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.provenance import SHORT_COMMIT
-from coval_gate.step.known import give_known
 from coval_gate.step.report import CALLS_AT_ONCE, fetch_labels
 from coval_gate.step.step import LegRun, Step, StepRun, moment_text
 from coval_gate.step.watch import bar

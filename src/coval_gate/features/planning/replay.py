@@ -15,6 +15,7 @@ from coval_gate.base.schedule import all_or_first_error, beside, together
 from coval_gate.base.text import difference, one_line, plural, points
 from coval_gate.base.times import REPLAYING
 from coval_gate.coval.model import COMPLETED, Run
+from coval_gate.features.advice.ids import Looked
 from coval_gate.features.comparisons.comparable import Subject, distinguish
 from coval_gate.features.comparisons.find import LOADS_AT_ONCE, baseline_candidates, load_listed
 from coval_gate.gate.checks import Check
@@ -27,7 +28,6 @@ from coval_gate.history.tags import branch_tag, branch_tag_of
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.inputs.thresholds import Threshold
-from coval_gate.step.ids import Looked
 from coval_gate.step.step import LegRun, StepRun
 
 MOST_REPLAYED: Final = 5  # legs

@@ -10,7 +10,9 @@ from coval_gate.base.errors import InputError
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.coval.resources import TestSet
+from coval_gate.features.advice.ids import Looked, look_up_mutations, prepared, read_named
 from coval_gate.features.comparisons.step import check_baseline
+from coval_gate.features.known_failures.step import give_known, known_lines
 from coval_gate.features.planning.decidable import legs_by_thresholds, power_lines, undecidable_lines
 from coval_gate.features.planning.replay import replay
 from coval_gate.features.spending import words as slices
@@ -19,8 +21,6 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import PLANNED_ONLY, OnlyRead
 from coval_gate.inputs.inputs import UNTIL_CLEAR, InvalidInput, ids_of
-from coval_gate.step.ids import Looked, look_up_mutations, prepared, read_named
-from coval_gate.step.known import give_known, known_lines
 from coval_gate.step.leg import MOST_NAMED, Leg
 from coval_gate.step.lookups import check_names
 from coval_gate.step.sizes import SETS_PERMISSION, count_runs, exceeded_text, size_of

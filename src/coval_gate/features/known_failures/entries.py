@@ -9,7 +9,6 @@ from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import GATE, LAUNCH_IDS, LAUNCHING_MODES, LegInputs
 from coval_gate.inputs.naming import NAME_SHOWN
-from coval_gate.inputs.nodes import Mistake
 
 KNOWN_KEY: Final = "known_failures"
 REQUIRED: Final = ("test_case", "reason", "until")
@@ -57,8 +56,11 @@ def entry_of(texts: dict[str, str], line: int) -> KnownFailure:
     return KnownFailure(case, one_line(reason), day, texts.get("metric", ""), texts.get("leg", ""), line)
 
 
-def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], today: Day) -> Iterator[Mistake]:
-    """Yield contradictions between valid entries. `parts`: all legs; empty if the file's legs are unusable."""
+def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], today: Day) -> Iterator[tuple[int, str]]:
+    """Yield contradictions between valid entries: the line, and a sentence.
+
+    `parts`: all legs; empty if the file's legs are unusable.
+    """
     mode = parts[0].inputs.mode if parts else ""
     for one, other in combinations(known, 2):
         if one.overlaps(other):
@@ -83,8 +85,8 @@ def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], to
                 yield _mistake(entry, f"names the metric {quoted(entry.metric)}, which no threshold reads; {instead}.")
 
 
-def _mistake(entry: KnownFailure, what: str) -> Mistake:
-    return Mistake(entry.line, f"{KNOWN_KEY}: {entry.test_case} {what}")
+def _mistake(entry: KnownFailure, what: str) -> tuple[int, str]:
+    return (entry.line, f"{KNOWN_KEY}: {entry.test_case} {what}")
 
 
 def _leg_names(part: LegInputs) -> Iterator[str]:

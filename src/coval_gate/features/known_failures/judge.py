@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import quoted
 from coval_gate.coval.model import RunResult, Summary
+from coval_gate.features.comparisons.judge import comparable_result
+from coval_gate.features.known_failures.entries import KNOWN_KEY, KnownFailure, excess_text
 from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.population import Judged, Rule
 from coval_gate.gate.variants import pooled, variants_of
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, excess_text
 
 ENTRIES_APPLY: Final = Rule(kind=KNOWN_KEY, sentence=f"every entry of {KNOWN_KEY} applies to the run")
 UNUSABLE_ENTRY: Final = Problem(kind="unusable_entry", short="{short}", sentence=f"{KNOWN_KEY} {{what}}")
@@ -36,8 +37,6 @@ def without_known(
     result: RunResult, baseline: Baseline | None, base: Baseline | None, known: Sequence[KnownFailure]
 ) -> tuple[RunResult, Baseline | None, Baseline | None]:
     """Return a run, and what it is compared with, without known failures. A second time changes nothing."""
-    if not known:
-        return result, baseline, base
 
     def beside(other: Baseline | None) -> Baseline | None:
         runs = [run._replace(result=leave_out(run.result, known)) for run in other.runs] if other else []
@@ -105,15 +104,9 @@ def unusable_entries(run: Judged) -> Iterator[Check]:
 
 def known_cases(run: Judged, checks: Sequence[Check]) -> tuple[KnownCase, ...]:
     """Return the entries that have an effect on a run. `checks`: of it."""
-    if not run.criteria.known:
-        return ()
     now, earlier = _restored(run.result), run.baseline.runs if run.baseline else ()
     alike = [one._replace(result=_restored(one.result)) for one in earlier if not one.changed_persona]
-    then = []
-    if alike:
-        from coval_gate.features.comparisons.judge import comparable_result
-
-        then = [pooled([comparable_result(now, one) for one in alike])]
+    then = [pooled([comparable_result(now, one) for one in alike])] if alike else []
     sides = [(result, _missed(result, checks)) for result in (now, *then)]
     cases = []
     for entry in run.criteria.known:

@@ -18,6 +18,9 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from coval_gate.base.text import Day, one_line, plural, quoted, shortened
+from coval_gate.features.advice.slips import explained_lines
+from coval_gate.features.known_failures.entries import KNOWN_KEY, KnownFailure, contradictions, entry_of
+from coval_gate.features.legs.nodes import MAPPING, SCALAR, SEQUENCE, Mistake, Node, Unreadable, checked, composed
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (
@@ -35,10 +38,7 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
-from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, contradictions, entry_of
 from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER_NAME, input_meant
-from coval_gate.inputs.nodes import MAPPING, SCALAR, SEQUENCE, Mistake, Node, Unreadable, checked, composed
-from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 
 LONGEST_LEG_NAME: Final = 200  # characters of a leg's name
@@ -152,7 +152,8 @@ def with_file(inputs: Inputs, file: ConfigFile, today: Day) -> tuple[Inputs, Fro
             mistakes.append(Mistake(leg.line, f"{both} {why}"))
         whole.append((leg, own))
     from_file = FromFile(file.path, file.values.places, legs)
-    mistakes.extend(contradictions(file.known, () if file.problems else from_file.parts(inputs), today))
+    parts = () if file.problems else from_file.parts(inputs)
+    mistakes += [Mistake(*pair) for pair in contradictions(file.known, parts, today)]
     return inputs, from_file, list(_problems(file.path, mistakes))
 
 

@@ -13,9 +13,10 @@ from coval_gate.base.times import preparing
 from coval_gate.ci.host import GATE_NAME
 from coval_gate.coval.model import Run
 from coval_gate.coval.resources import cases_of
+from coval_gate.features.known_failures.entries import KNOWN_KEY, KnownFailure, excess_text
 from coval_gate.gate.criteria import KnownCheck
+from coval_gate.gate.judgement import Judgement
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of
-from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, excess_text
 from coval_gate.step.leg import Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
@@ -26,14 +27,14 @@ Cases = Mapping[str, frozenset[str]]  # the test cases of a test set, by its id
 async def give_known(session: StepRun) -> None:
     """Raise InputError if no test set has what an entry names, or a leg has too many."""
     step = session.step
-    if not (step.read and step.read.known):
+    if not (known := step.read.known if step.read else ()):
         return
     sets = [ids_of(leg.inputs)["test_set_id"] for leg in step.all_legs]
     cases = await _read_cases(session, [*filter(None, sets)])
     # By Coval's clock, as far as it is known: ours may be wrong.
     shown = session.client.server_time(step.began)
     today = day_at(step.clock.time() if shown is None else shown)
-    in_effect = [entry for entry in step.read.known if entry.until >= today]
+    in_effect = [entry for entry in known if entry.until >= today]
     for leg in step.all_legs:
         own = cases.get(ids_of(leg.inputs)["test_set_id"])
         concerning = (entry for entry in in_effect if _is_about(step, leg, entry))
@@ -129,9 +130,9 @@ def _announce_end(step: Step, entry: KnownFailure, days: int) -> None:
         step.host.annotate("notice", GATE_NAME, f"{KNOWN_KEY}: the entry of {entry.test_case} {left}. {entry.reason}")
 
 
-def announce_passing(step: Step, leg: Leg) -> None:
+def announce_passing(step: Step, judgement: Judgement) -> None:
     """Log which entries can go. That is never red: an intermittent failure may come back."""
-    for case in leg.judgement.known if leg.judgement else ():
+    for case in judgement.known:
         if case.passes:
             entry, times = case.failure, plural(len(case.simulations), "conversation")
             step.host.annotate(

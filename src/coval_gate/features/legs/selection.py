@@ -1,21 +1,19 @@
 """Selects the legs of a step that only_legs names. The step leaves the others out, and no report shows them."""
 
-from collections.abc import Sequence
-
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import in_words, quoted
 from coval_gate.inputs.fields import fits
-from coval_gate.inputs.inputs import Inputs, InvalidInput, SelectedLegs
+from coval_gate.inputs.inputs import FromFile, Inputs, InvalidInput, SelectedLegs
 from coval_gate.inputs.naming import NAME_SHOWN
-from coval_gate.step.leg import MOST_NAMED, Leg
+from coval_gate.step.leg import MOST_NAMED, Leg, legs_of
 from coval_gate.step.step import Step
 
 
-def select_legs(step: Step, planned: Sequence[Leg]) -> None:
+def select_legs(step: Step) -> None:
     """Give the step those of its legs that it evaluates. Raises InputError with the patterns that fit none."""
-    patterns = step.inputs.only_legs
-    step.legs = [leg for leg in planned if is_selected(leg, step.inputs)]
-    if patterns is None or (patterns and not planned):  # a plan without a key does not know the legs of a template
+    patterns, planned = step.inputs.only_legs or (), step.legs
+    step.legs = [leg for leg in planned if _is_selected(leg, step.inputs)]
+    if patterns and not planned:  # a plan without a key does not know the legs of a template
         return
     if unfit := [pattern for pattern in patterns if not any(_fits(leg, pattern) for leg in planned)]:
         legs = [quoted(name, NAME_SHOWN) for leg in planned if (name := _name_of(leg))]
@@ -29,8 +27,13 @@ def select_legs(step: Step, planned: Sequence[Leg]) -> None:
         step.host.log(f"Selected {step.selected}: {names}.")
 
 
-def is_selected(leg: Leg, inputs: Inputs) -> bool:
-    return inputs.only_legs is None or any(_fits(leg, pattern) for pattern in inputs.only_legs)
+def selected_parts(file: FromFile, inputs: Inputs) -> FromFile:
+    """Return the file with the legs of which a step evaluates some combination of ids."""
+    return file._replace(legs=[part for part in file.legs if any(_is_selected(leg, inputs) for leg in legs_of([part]))])
+
+
+def _is_selected(leg: Leg, inputs: Inputs) -> bool:
+    return any(_fits(leg, pattern) for pattern in inputs.only_legs or ())
 
 
 def _fits(leg: Leg, pattern: str) -> bool:

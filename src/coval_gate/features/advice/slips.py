@@ -10,14 +10,13 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import plural, visible
 from coval_gate.inputs.aggregates import KIND_NAMES, METRIC_KINDS
-from coval_gate.inputs.parsing import lines_of
 from coval_gate.inputs.thresholds import (
     LINE_BREAK,
     MEANT,
     ONE_PER_LINE,
-    Threshold,
     ThresholdSyntaxError,
     WrongLine,
+    WrongThresholds,
     parse_thresholds,
 )
 
@@ -56,21 +55,9 @@ def _filled(words: Words, match: re.Match[str]) -> str:
     return words(match) if callable(words) else match.expand(words)
 
 
-class WrongThresholds(ValueError):
-    """Some lines are invalid. `meant` are the thresholds of the others, and of those whose correction is certain."""
-
-    def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
-        super().__init__(message)
-        self.meant = meant
-
-
-def read_thresholds(written: str) -> tuple[Threshold, ...]:
-    """Return the thresholds of an input, one per line or as a JSON list. Raises WrongThresholds."""
-    lines = lines_of(written)
-    try:
-        return parse_thresholds(lines)
-    except ThresholdSyntaxError as error:
-        first, *others = wrong = explained_lines(error)
+def with_corrections(lines: str, error: ThresholdSyntaxError) -> WrongThresholds:
+    """Return the error that a user reads in place of that of the grammar."""
+    first, *others = wrong = explained_lines(error)
     what = f", line {first.line}: {first.problem}."
     if others:
         what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
@@ -81,7 +68,7 @@ def read_thresholds(written: str) -> tuple[Threshold, ...]:
         meant = parse_thresholds("\n".join(texts))
     except ThresholdSyntaxError:
         meant = ()
-    raise WrongThresholds("\n".join([what, first.shown, *map(str, others)]), meant)
+    return WrongThresholds("\n".join([what, first.shown, *map(str, others)]), meant)
 
 
 def explained_lines(error: ThresholdSyntaxError) -> list[WrongLine]:
