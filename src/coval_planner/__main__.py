@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.features.comparisons.words import MOST_TRIED, cases_to_compare
 from coval_gate.features.confidence.bounds import MOST_PLANNED, needed
-from coval_gate.features.planning.power import UNCHANGED, red_by_chance
+from coval_gate.features.planning.decidable import UNCHANGED, red_by_chance
 from coval_gate.features.spending.sequential import MOST_SLICED, TRUTHS, Boundaries, slices_of
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
 from coval_gate.gate.criteria import threshold_text

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from coval_gate.features.comparisons.changes import RateChange
 from coval_gate.features.comparisons.words import MOST_TRIED
 from coval_gate.features.confidence.bounds import normal_quantile, t_quantile
-from coval_gate.features.planning.power import Fall, Generator, drawn, is_red
+from coval_gate.features.planning.decidable import Fall, Generator, drawn, is_red
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.statistics import FEWEST_CASES, POWER
 from coval_gate.inputs.thresholds import Threshold

@@ -8,7 +8,7 @@ from typing import Final
 from coval_gate.base.text import percent
 from coval_gate.features.comparisons.words import MOST_TRIED
 from coval_gate.features.confidence.bounds import t_quantile
-from coval_gate.features.planning.power import UNCHANGED, Fall, drawn, is_red, red_by_chance
+from coval_gate.features.planning.decidable import UNCHANGED, Fall, drawn, is_red, red_by_chance
 from coval_gate.gate.statistics import POWER
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses

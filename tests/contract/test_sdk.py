@@ -10,7 +10,7 @@ import pytest
 
 from coval_gate.ci.host import Context
 from coval_gate.coval.results import read_run
-from coval_gate.step.request import launch_request as request_of_step
+from coval_gate.step.launch import launch_request as request_of_step
 from coval_sandbox import catalogue
 from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.quirks import Quirks

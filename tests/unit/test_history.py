@@ -15,8 +15,7 @@ from coval_gate.features.known_failures.entries import KnownFailure
 from coval_gate.features.nights.compose import LegPast, history_document
 from coval_gate.features.nights.document import HistoryDocument, HistoryLeg
 from coval_gate.features.nights.formats import json, log_lines, summary
-from coval_gate.features.nights.page import render
-from coval_gate.features.nights.plot import timeline
+from coval_gate.features.nights.page import render, timeline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.inputs.fields import Allowance

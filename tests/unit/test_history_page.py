@@ -10,8 +10,7 @@ import pytest
 from coval_gate.base.text import one_line
 from coval_gate.features.files.html.plots import HEIGHT
 from coval_gate.features.nights.document import HistoryCell, HistoryDocument, HistoryValue
-from coval_gate.features.nights.page import changes_of, level, render, sign
-from coval_gate.features.nights.plot import Timeline, timeline
+from coval_gate.features.nights.page import Timeline, changes_of, level, render, sign, timeline
 from histories import history, history_run, seconds, shares, threshold
 from hostile import HARMLESS, HOSTILE
 from readers import HtmlPage

@@ -25,7 +25,7 @@ from coval_gate.history.tags import (
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.inputs.parsing import MATRIX_LABEL_LIMIT, MOST_TAGS, NO_MATRIX, RunMetadata, matrix_from, matrix_of
 from coval_gate.report.document.model import Report
-from coval_gate.step.request import launch_request, with_tags
+from coval_gate.step.launch import launch_request, with_tags
 from rendering import comment, commit_status, document, junit, marker, summary
 from reports import example_reports
 from support import IDS, environ_of, inputs_of, read_inputs

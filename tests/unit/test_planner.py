@@ -12,8 +12,14 @@ from baselines import compared, only
 from coval_gate.coval.model import Value
 from coval_gate.features.comparisons.words import cases_to_compare
 from coval_gate.features.confidence.bounds import needed
-from coval_gate.features.planning.decidable import undecidable_texts
-from coval_gate.features.planning.power import Fall, chance_texts, drawn, power_texts, red_by_chance
+from coval_gate.features.planning.decidable import (
+    Fall,
+    chance_texts,
+    drawn,
+    power_texts,
+    red_by_chance,
+    undecidable_texts,
+)
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.statistics import FEWEST_CASES, POWER
 from coval_gate.gate.verdict import Verdict

@@ -29,8 +29,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import declared
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION
-from coval_gate.report.formats.files import FILES
-from coval_gate.report.formats.outputs import CRITERION_FIELDS, LEG_FIELDS, OUTPUTS
+from coval_gate.report.formats.outputs import CRITERION_FIELDS, FILES, LEG_FIELDS, OUTPUTS
 from coval_gate.report.wording import reason, reasons
 from coval_sandbox.github_checks import CONCLUSIONS, LONGEST_TEXT, LONGEST_TITLE
 from coval_sandbox.runner import read_log

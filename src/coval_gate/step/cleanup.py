@@ -145,7 +145,7 @@ async def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> N
 
 async def _end_leftovers(session: LegRun, verdict: Verdict | None) -> None:
     if session.step.leftovers:
-        from coval_gate.features.reruns.earlier import end_leftovers
+        from coval_gate.features.reruns.step import end_leftovers
 
         await end_leftovers(session, verdict)
 

@@ -6,8 +6,8 @@ if Coval has not listed the run for a while after the connection was closed with
 """
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import (
@@ -21,13 +21,15 @@ from coval_gate.base.errors import (
 )
 from coval_gate.base.schedule import MOST_AT_ONCE
 from coval_gate.base.text import duration
+from coval_gate.ci.host import COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.inputs.inputs import Inputs
+from coval_gate.history.tags import IN_METADATA, Tags, tags_as_metadata, tags_for
+from coval_gate.inputs.inputs import Inputs, ids_of
+from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.step.cancel import end_other_launches, find_launched
 from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.lookups import prepare
-from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
 
 LAUNCH_SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
@@ -131,7 +133,7 @@ async def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = 
             trial.release()  # nothing was launched
             raise
     if inputs.supersede and not (instead or trial.number):  # the first run has superseded all older ones
-        from coval_gate.features.reruns.earlier import supersede
+        from coval_gate.features.reruns.step import supersede
 
         await supersede(session, trial, keep=earlier.run_id if earlier else "")
     if earlier:
@@ -216,3 +218,80 @@ def _limit_advice(inputs: Inputs, *, legs: int) -> str:
         "If a quota of the plan is used up, such as a monthly one, extend the plan in Coval, or wait until it renews."
     )
     return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}\n{plan}"
+
+
+def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
+    """`number`: as of a trial."""
+    context, leg, inputs = session.step.context, session.leg, session.leg.inputs
+    nonce = f"{session.randomness.getrandbits(32):08x}"
+    # Only a whole run stands on a branch. A part's key shows what it is.
+    if part := IS_BASE if leg.is_base else SLICE if leg.slices else REPETITION if number else "":
+        context, nonce = context._replace(branch=""), f"{nonce}-{part.removeprefix(f'{IN_METADATA}_')}"
+    if leg.slices:
+        inputs = inputs._replace(test_case_ids=leg.slices[number])
+    request = launch_request(inputs, context)
+    # Only names in a file identify the run, which may list two legs that run the same. Others may change by a re-run.
+    name = leg.name if leg.is_listed else "base" if leg.is_base else ""
+    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (number, name))]
+    tags = tags_for(context, request, nonce, own)
+    # A step in mode wait must know the leg, and the number of a repetition.
+    customer: dict[str, Any] = {**request.metadata.customer, LEG: leg.key}
+    if leg.is_base:
+        customer[IS_BASE] = True
+    if leg.slices:
+        customer[SLICE] = number + 1
+    elif number:
+        customer[REPETITION] = number
+    request = request._replace(metadata=request.metadata._replace(customer=customer))
+    return with_tags(request, tags.to_send), tags
+
+
+def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
+    """Return the request, with the provenance in `context` as metadata."""
+    return LaunchRequest(
+        **ids_of(inputs),
+        metric_ids=inputs.metric_ids,
+        persona_metrics=inputs.persona_metrics,
+        mutation_ids=inputs.mutation_ids,
+        iteration_count=inputs.iteration_count,
+        concurrency=inputs.concurrency,
+        sub_sample_size=inputs.sub_sample_size,
+        sub_sample_seed=inputs.sub_sample_seed,
+        test_case_ids=inputs.test_case_ids,
+        config_overrides=inputs.config_overrides,
+        metadata=_metadata(inputs, context),
+    )
+
+
+def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
+    """Add tags, the most important first. Tags without room stand only in the customer's metadata."""
+    metadata = request.metadata
+    own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
+    customer = {**metadata.customer, **tags_as_metadata(tags)}
+    return request._replace(metadata=metadata._replace(tags=own, customer=customer))
+
+
+def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
+    metadata = read_metadata(inputs.metadata)
+    sha = context.sha if context.sha_is_known else ""
+    pull_request = f"#{context.pull_request}" if context.pull_request else ""
+    where = " ".join(filter(None, (context.repository, pull_request)))
+    workflow = context.matrix.after(context.workflow)
+    provenance = {  # a prefix distinguishes these from the user's own
+        REPOSITORY: context.repository,
+        COMMIT: sha,
+        PULL_REQUEST: context.pull_request,
+        MATRIX: context.matrix.label,
+        "github_run_url": context.run_url,
+        "github_run_attempt": context.run_attempt,
+        "github_actor": context.actor,
+    }
+    shown = {name: value for name, value in provenance.items() if value}
+    name = " · ".join(filter(None, (where, sha[:7], workflow)))[:200]
+    return RunMetadata(
+        display_name=inputs.display_name or metadata.display_name or name,
+        created_by=inputs.created_by or metadata.created_by or context.actor or "coval-gate",
+        template_name=metadata.template_name,
+        tags=inputs.tags or metadata.tags,
+        customer={**shown, **metadata.customer},  # the user's override the provenance
+    )

@@ -30,8 +30,7 @@ from coval_gate.inputs.inputs import (
     what_is_given,
 )
 from coval_gate.inputs.naming import as_argument
-from coval_gate.report.formats.files import FILES
-from coval_gate.report.formats.outputs import unfinished
+from coval_gate.report.formats.outputs import FILES, unfinished
 from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.evaluate import conclude_step, evaluate_leg

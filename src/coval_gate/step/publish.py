@@ -25,7 +25,7 @@ from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
 from coval_gate.report.document import Document, Documents
 from coval_gate.report.document.model import Report
 from coval_gate.report.formats import log, outputs, summary
-from coval_gate.report.formats.files import FILES, File
+from coval_gate.report.formats.outputs import FILES, File
 
 if TYPE_CHECKING:
     from coval_gate.features.pages.publisher import PagePublisher

@@ -9,7 +9,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure
 from coval_gate.coval.model import CANCELLED, Run
-from coval_gate.features.reruns.earlier import RESUMING, find_unfinished, unknown_text
+from coval_gate.features.reruns.step import RESUMING, find_unfinished, unknown_text
 from coval_gate.gate.verdict import NotCompleted
 from coval_gate.history.search import may_have_ids
 from coval_gate.history.tags import attempt_of

@@ -28,9 +28,8 @@ from coval_gate.gate.verdict import TIMEOUT, Completed, Limit, Verdict
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.step.evaluate import judge_trial, show_leg
-from coval_gate.step.launch import ensure_trial
+from coval_gate.step.launch import ensure_trial, request_of
 from coval_gate.step.leg import Leg, Trial, for_each_case
-from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
 from coval_gate.step.watch import follow_trial
 

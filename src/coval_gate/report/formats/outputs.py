@@ -1,17 +1,17 @@
-"""The step's outputs: the only place that names and describes them."""
+"""The step's outputs, and its reports as files: the only place that names and describes them."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from coval_gate.base.text import in_words, shortened
 from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
+from coval_gate.inputs.inputs import effective
 from coval_gate.report import LONGEST_MENTION, MOST_SIMULATIONS
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts
-from coval_gate.report.formats.files import FILES
 
 MOST_OUTPUT: Final = 64 * 1024  # characters; all outputs of a job together may have about half a million
 LONGEST_LEG_REASON: Final = 300  # characters
@@ -40,6 +40,33 @@ LEG_FIELDS: Final[Mapping[str, Callable[[LegFacts], object]]] = {
     "simulations": lambda leg: leg.total_simulations,
     "pass_rate": lambda leg: leg.pass_rate,
 }
+HISTORIES: Final = ("html", "json")  # formats of a history
+SUFFIXES: Final = {"junit": "xml", "digest": "md"}  # those that are not the format's name
+
+
+class File(NamedTuple):
+    """A report as a file in the workspace, at the path in the input. An output of that name has the path."""
+
+    input: str
+    what: str
+
+    @property
+    def name(self) -> str:
+        return self.input.removesuffix("_path")
+
+    @property
+    def example(self) -> str:
+        return f"reports/coval.{SUFFIXES.get(self.name, self.name)}"
+
+    @property
+    def output(self) -> str:
+        return f"Path of the {self.what} in the workspace."
+
+    def is_written_in(self, mode: str) -> bool:
+        return self.name in HISTORIES if mode == "history" else mode != "plan"
+
+
+FILES: Final = tuple(File(one.name, one.field.report) for one in effective() if one.field.report)
 OUTPUTS: Final = {
     "run_id": "Id of the first leg's run, set right after the launch.",
     "run_ids": "All ids, as a JSON list: each leg's run, then base agents' runs, then repetitions or further slices. "
