@@ -20,6 +20,7 @@ from coval_gate.coval.model import (
     Turn,
 )
 from coval_gate.coval.results import read_run, read_value
+from coval_gate.features.comparisons.problems import no_baseline, not_in_baseline
 from coval_gate.features.known_failures.entries import KnownFailure
 from coval_gate.features.known_failures.judge import KnownCase
 from coval_gate.gate.checks import Check, Criterion, Problem
@@ -42,10 +43,8 @@ from coval_gate.gate.problems import (
     SEVERAL_METRICS,
     UNUSABLE_TARGET,
     cannot_occur,
-    no_baseline,
     no_such_metric,
     no_such_value,
-    not_in_baseline,
 )
 from coval_gate.gate.values import Vocabulary, target_problem
 from coval_gate.gate.verdict import Cancellation, Completed, Verdict

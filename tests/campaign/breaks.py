@@ -167,7 +167,7 @@ BREAKS: Final = {
     ),
     "treat a part as a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
-    "leave runs whose request has changed": Break("features.reruns.earlier:end_earlier", _leaves, "changed"),
+    "leave runs whose request has changed": Break("features.reruns.step:end_earlier", _leaves, "changed"),
     "guard a run of an earlier attempt in its turn only": Break(
         "step.step:Step.guard_leftovers",
         lambda original, step, runs: (original(step, runs), [trial.release() for trial in step.leftovers.values()]),

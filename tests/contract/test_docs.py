@@ -26,6 +26,7 @@ from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.titles import DOCS, TITLES, help_page
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import LAUNCH_OPEN
+from coval_gate.features import comparisons
 from coval_gate.features.systems.variables import SYSTEMS
 from coval_gate.gate import problems
 from coval_gate.gate.values import equals
@@ -91,7 +92,7 @@ def test_page_shows_what_people_see(name: str) -> None:
     heads = re.findall(r"^- (`.+?`(?: or `.+?`)?):", page, re.MULTILINE)
     shown = sample(page, "text").splitlines() + [part for head in heads for part in re.findall("`(.+?)`", head)]
     assert shown
-    sources = [*GOLDEN.rglob("*.*"), Path(problems.__file__)]
+    sources = [*GOLDEN.rglob("*.*"), Path(problems.__file__), Path(comparisons.__file__).with_name("problems.py")]
     known = "\n".join([*TITLES, *(path.read_text(encoding="utf-8") for path in sources)])
     assert [part for text in shown for part in text.split("…") if part.strip() not in known] == []
 

@@ -48,6 +48,7 @@ from coval_gate.ci.host import SLICE
 from coval_gate.coval.model import Metric, Run, Summary, Target, Value
 from coval_gate.features.comparisons.document import shared_text
 from coval_gate.features.comparisons.find import check_spelling
+from coval_gate.features.comparisons.problems import UNUSABLE_BASELINE
 from coval_gate.features.comparisons.words import change_text
 from coval_gate.features.pages.github import commit_state_of
 from coval_gate.gate.checks import Check
@@ -65,7 +66,6 @@ from coval_gate.gate.measure import (
     Trend,
     Unit,
 )
-from coval_gate.gate.problems import UNUSABLE_BASELINE
 from coval_gate.gate.statistics import percentile, weighted_percentile
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import BaselineSource

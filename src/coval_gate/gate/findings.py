@@ -13,7 +13,7 @@ from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.checks import REFERENCE_NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
-from coval_gate.gate.problems import NO_BASELINE
+from coval_gate.gate.problems import NO_BASELINE_KIND
 from coval_gate.gate.statistics import HALF, Hits
 from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant, variants_of
@@ -163,7 +163,7 @@ def _earlier(judgement: Judgement, result: RunResult, variants: Sequence[Variant
 
 
 def lacks_baseline(check: Check) -> bool:
-    return check.problem is not None and check.problem.kind == NO_BASELINE.kind
+    return check.problem is not None and check.problem.kind == NO_BASELINE_KIND
 
 
 def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Baseline | None = None) -> CheckGroup:

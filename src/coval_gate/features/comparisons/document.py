@@ -6,12 +6,12 @@ from typing import Final
 
 from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.coval.model import Run
+from coval_gate.features.comparisons.problems import dated_text, left_out_text, no_baseline_text
 from coval_gate.features.comparisons.standing import Standing, standing_text
 from coval_gate.features.comparisons.words import change_text, difference_text, enough_cases
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, after_text
 from coval_gate.gate.findings import CheckGroup
 from coval_gate.gate.measure import Baseline, Comparison, LeftOut, Unchecked, measured_text, on_scale, size_text
-from coval_gate.gate.problems import dated_text, left_out_text, no_baseline_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.document.base import Parts, SentencePart
 from coval_gate.report.document.legs import StandingFacts

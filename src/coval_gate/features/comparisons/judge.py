@@ -11,14 +11,15 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
+from coval_gate.features.comparisons import problems
 from coval_gate.features.comparisons.family import Compared, Pairs, ruled
-from coval_gate.gate import problems
+from coval_gate.features.comparisons.problems import dated_text
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, Problem
 from coval_gate.gate.criteria import Criteria, ThresholdHolds, check_variant, subjects, with_outlier
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
 from coval_gate.gate.population import Judged
-from coval_gate.gate.problems import dated_text
+from coval_gate.gate.problems import CASES_UNKNOWN, ONLY_SUMMARY, OTHER_CASES
 from coval_gate.gate.statistics import FEWEST_CASES
 from coval_gate.gate.variants import Variant, pooled, variants_of
 from coval_gate.gate.verdict import Verdict
@@ -198,14 +199,14 @@ def _against(
     earlier, own, other = reference.variant, variant.cases, reference.variant.cases
     if kind == "base_agent" and own != other and "" not in own | other:
         new, gone = f"{len(other - own):,}", f"{len(own - other):,}"
-        return problems.OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
+        return OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
     if metric:
         sample = earlier.find_sample(metric.id)
         if sample is None:
             return problems.not_in_baseline("metric", metric.name, kind)
         if variant.sample(metric).metric.summary is not None:
-            return problems.ONLY_SUMMARY.of(metric=metric.name)
-        if unusable := problems.ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
+            return ONLY_SUMMARY.of(metric=metric.name)
+        if unusable := ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
             return problems.UNUSABLE_BASELINE.of(
                 why=unusable.beside.format(reference=REFERENCE_NAMES[kind], metric=metric.name)
             )
@@ -227,7 +228,7 @@ def _shared(
     earlier = reference.variant
     now, then = variant.cases, earlier.cases
     if "" in now or "" in then:
-        return problems.CASES_UNKNOWN
+        return CASES_UNKNOWN
     both = now & then
     shared = both
     if metric and threshold.aggregate.is_numeric:

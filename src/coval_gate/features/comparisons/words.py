@@ -12,12 +12,12 @@ from typing import Final
 from coval_gate.base.text import exact_text, one_line, percent, plural, with_unit
 from coval_gate.features.comparisons.changes import PercentileChange, RateChange, ValuePair
 from coval_gate.features.comparisons.permutation import HitPair
+from coval_gate.features.comparisons.problems import ACCEPT
 from coval_gate.gate.aggregates import Aggregation, Percentile, Share, aggregation_of
 from coval_gate.gate.checks import Check, bound_text, runs_text, whom
 from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, rounded, shown, side, size_text
-from coval_gate.gate.problems import ACCEPT
 from coval_gate.gate.statistics import FEWEST_CASES, Hits
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold

@@ -1,1 +1,4 @@
-"""A leg is paid for in slices (spend) until its answer is clear. Uses the bounds of `confidence`, and `repetition`."""
+"""A leg is paid for in slices (spend) until its answer is clear.
+
+Uses the bounds of `confidence`, what `comparisons` cannot compare yet, and `repetition`.
+"""

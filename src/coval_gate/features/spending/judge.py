@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
+from coval_gate.features.comparisons.problems import TOO_FEW_SHARED
 from coval_gate.features.confidence.judge import interval_of
 from coval_gate.features.repetition.judge import base_of
 from coval_gate.features.spending.sequential import Boundaries, Look
@@ -20,7 +21,6 @@ from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
 from coval_gate.gate.measure import Interval, Measure
 from coval_gate.gate.population import FewFailed, MetricHasValues
-from coval_gate.gate.problems import TOO_FEW_SHARED
 from coval_gate.gate.variants import Variant, pooled
 from coval_gate.gate.verdict import Completed, Verdict
 
