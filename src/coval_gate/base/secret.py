@@ -54,6 +54,11 @@ class Redactor:
     def _masked(self, cut: re.Match[str]) -> str:
         return MASK + cut[2] if any(secret.startswith(cut[1]) for secret in self._secrets) else cut[0]
 
+    def is_clear(self, json: str) -> bool:
+        """Return whether no text in this JSON needs redaction: without escapes, each stands in it as it is."""
+        has_any = any(part in json for part in self._beginnings)
+        return not has_any and "\\" not in json and printable(json) == json
+
     def redact_json(self, content: object) -> Any:
         """Redact every text in parsed JSON: after parsing, it does not matter which escapes spelled a secret."""
         match content:

@@ -21,6 +21,8 @@ DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 Day = date  # in UTC
 VALUE_SHOWN: Final = 40  # characters of a value
 UNIT_SHOWN: Final = 20  # characters of a unit
+DEEP: Final = 20  # levels of JSON
+NO_BRACKETS: Final = bytes({*range(256)} - {*b"[]{}"})
 PERCENT: Final = "%"
 SHORT_UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
@@ -46,6 +48,14 @@ def json_in(text: str | bytes) -> Any:
         return None
 
 
+def is_shallow(json: bytes) -> bool:
+    """Return whether all brackets are pairs, at most DEEP of them nested; those in texts count, too."""
+    brackets = json.translate(None, NO_BRACKETS)
+    for _ in range(DEEP):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return not brackets
+
+
 def value_at(content: object, *keys: str) -> Any:
     """Return the value at a path of keys; None if there is none."""
     for key in keys:
@@ -55,7 +65,7 @@ def value_at(content: object, *keys: str) -> Any:
 
 def printable(text: str) -> str:
     """Remove terminal escapes, text-direction overrides and all else that is unprintable, but for line breaks."""
-    if text.isprintable():
+    if text.isprintable() or text.replace("\n", "").isprintable():
         return text
     text = ESCAPE_SEQUENCE.sub("", text)  # a rest would split a word
     return "\n".join(line if line.isprintable() else "".join(map(_shown, line)) for line in text.split("\n"))

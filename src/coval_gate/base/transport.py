@@ -25,7 +25,7 @@ from coval_gate import __version__
 from coval_gate.base.clock import Clock
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.base.secret import Secret, redactor
-from coval_gate.base.text import duration, json_in
+from coval_gate.base.text import duration, is_shallow, json_in
 
 NetworkCause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 
@@ -185,8 +185,11 @@ class Server(NamedTuple):
         Tolerate damaged text (half a surrogate, an invalid byte); None if it is not JSON, or nested too deep.
         """
         with suppress(RecursionError):
-            content = json_in(body.decode("utf-8-sig", "replace"))
-            return redactor(self.credential.reveal()).redact_json(content)
+            text, redacting = body.decode("utf-8-sig", "replace"), redactor(self.credential.reveal())
+            content = json_in(text)
+            if is_shallow(body) and redacting.is_clear(text):
+                return content
+            return redacting.redact_json(content)  # which is slow, and raises RecursionError for what is nested deep
         return None
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -57,6 +58,7 @@ MISREAD: Final = {  # by pydantic's types of errors
     "less_than_equal": "not a possible number",
     "dict_type": "not an object",
     "model_type": "not an object",
+    "dataclass_type": "not an object",
 }
 
 
@@ -252,10 +254,9 @@ def read_run(fields: dict[str, Any]) -> Run:
     )
 
 
-class SimulationValue(BaseModel):
-    """One of so many that to drop empty fields would be slow."""
-
-    model_config = ConfigDict(defer_build=True)
+@dataclass(slots=True)
+class SimulationValue:
+    """One of so many that a model of each would be slow."""
 
     simulation_output_id: Id
     value: Any = None
@@ -285,7 +286,7 @@ def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
             is_identified=has_values or bool(entry.metric_id),
         )
         by_id.setdefault(metric.id, metric)
-        pairs = ((value.simulation_output_id, read_value(value.value)) for value in entry.values or ())
+        pairs = ((one.simulation_output_id, read_value(one.value)) for one in entry.values or ())
         values[metric.id] += [(id_, value) for id_, value in pairs if value is not None]
     return tuple(metric._replace(values=_agreed(values[id_])) for id_, metric in by_id.items())
 

@@ -67,7 +67,13 @@ class Sample:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
+        """Of all variants."""
         return Vocabulary.of(self.metric)
+
+    @cached_property
+    def farthest(self) -> float:
+        """The number of all variants that is farthest from 0; 0 if there is none."""
+        return max(self.metric.numbers, key=abs, default=0.0)
 
     def impossible(self, wanted: Sequence[str]) -> tuple[str, ...]:
         return impossible((*self.numbers[:1], *self.others), wanted)
@@ -160,7 +166,8 @@ class Variant:
     def about(self, metric_id: str) -> "Variant":
         """Return the variant as criteria about the metric count it: without simulations whose values are left out."""
         sample = self.find_sample(metric_id)
-        left_out = sample.metric.left_out if sample else {}
+        if not (left_out := sample.metric.left_out if sample else {}):
+            return self
         counted = tuple(simulation for simulation in self.simulations if simulation.id not in left_out)
         if not (more := len(self.simulations) - len(counted)):
             return self
@@ -243,7 +250,8 @@ def _variant(
     for sample in samples:
         if (target := sample.metric.target) is not None:
             is_usable = not target_problem(target) and sample.can_be_any_of(named_values(target))
-            met = (id_ for id_, value in sample.values.items() if meets(target, value)) if is_usable else ()
+            meeting = {value for value in {*sample.values.values()} if meets(target, value)} if is_usable else ()
+            met = (id_ for id_, value in sample.values.items() if value in meeting)
             passing = passing.intersection((*met, *sample.metric.left_out))
     return Variant(
         name=name,

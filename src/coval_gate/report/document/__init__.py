@@ -156,7 +156,7 @@ class Document(JudgedFacts):
 
 
 def document_of(report: Report, *, brief: bool = False) -> Document:
-    """Return everything that formats show; with `brief`, without the simulations."""
+    """Return everything that formats show; with `brief`, without simulations and charts."""
     legs = tuple(whole(leg, brief=brief) for leg in report.legs)
     together = whole(report.together) if report.together else None
     report, judgement, context = report._replace(legs=legs), report.judgement, report.context
@@ -202,8 +202,8 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         ),
         facts=provenance(report, legs[0] if len(legs) == 1 else None),
         inputs=configuration(report.inputs, report.wrong),
-        legs=[leg_facts(report, leg, places) for leg, places in zip(legs, ranks, strict=True)],
-        together=leg_facts(report, together, ()) if together else None,
+        legs=[leg_facts(report, leg, places, brief=brief) for leg, places in zip(legs, ranks, strict=True)],
+        together=leg_facts(report, together, brief=brief) if together else None,
         gravest_first=sorted(range(len(legs)), key=lambda place: gravity(legs[place].judgement)),
     )
 
@@ -251,7 +251,7 @@ class Documents:
         self._last: tuple[Report, Document, bool] | None = None
 
     def of(self, report: Report, *, brief: bool = False) -> Document:
-        """Return the document. Rendering a large run takes seconds; a brief one may lack the simulations."""
+        """Return the document. Rendering a large run takes seconds; a brief one may lack simulations and charts."""
         if self._last and self._last[0] is report and self._last[2] <= brief:
             return self._last[1]
         document = document_of(report, brief=brief)

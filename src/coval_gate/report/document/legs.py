@@ -25,7 +25,7 @@ from coval_gate.report.document.base import (
     variant_key,
 )
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
-from coval_gate.report.document.metrics import Chart, MetricFacts, charts_of, metrics_of
+from coval_gate.report.document.metrics import MOST_DRAWN, Chart, MetricFacts, charts_of, metrics_of
 from coval_gate.report.document.model import UNFOUND, LegReport, Report
 from coval_gate.report.document.provenance import (
     MAY_HOLD_SECRETS,
@@ -198,7 +198,8 @@ def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
     return leg._replace(judgement=judgement, findings=shown)
 
 
-def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts:
+def leg_facts(report: Report, leg: LegReport, places: Sequence[int] = (), *, brief: bool = False) -> LegFacts:
+    """`places`: of simulations. `brief`: without charts."""
     judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
     cases, slices = repetition.cases if repetition else (), judgement.slices
     stabilities = Counter(map(stability, cases))
@@ -251,8 +252,8 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
         flipped_criteria=sum(bool(one.newly_failing or one.newly_passing) for one in findings.checks.comparisons),
         criteria=criteria_of(findings, case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
-        charts=charts_of(leg),
-        metrics=metrics_of(leg),
+        charts=[] if brief else charts_of(leg),
+        metrics=metrics_of(leg, most_drawn=0 if brief else MOST_DRAWN),
         simulations=simulations_of(leg, places, case_name),
     )
 

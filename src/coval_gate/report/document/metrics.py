@@ -131,13 +131,13 @@ class Chart(Model):
     compared_with: Text
 
 
-def metrics_of(leg: LegReport) -> list[MetricFacts]:
-    """Return the metrics of a leg. Those of most weight have distributions."""
+def metrics_of(leg: LegReport, most_drawn: int) -> list[MetricFacts]:
+    """Return the metrics of a leg. So many of them, of most weight, have distributions."""
     metrics = leg.result.metrics if leg.result else ()
     checks: dict[str, list[Check]] = {}
     for check in leg.judgement.checks:
         checks.setdefault(check.metric, []).append(check)
-    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:MOST_DRAWN]
+    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:most_drawn]
     drawn = {metric.id for metric in heavy}
     return [_metric(leg, metric, checks.get(metric.id, []), is_drawn=metric.id in drawn) for metric in metrics]
 

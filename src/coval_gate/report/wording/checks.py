@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from coval_gate.base.text import amount, percent, value_text
-from coval_gate.coval.model import Metric
 from coval_gate.gate.checks import Check, after_text
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.findings import Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Interval, Measure, Scale, shown, side, size_text
 from coval_gate.gate.problems import either, seen_text
-from coval_gate.gate.values import Vocabulary
+from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
 
@@ -155,23 +154,22 @@ def notes_title(checks: Sequence[Check], *, plain: str = "margin") -> str:
 
 
 def doubts(judgement: Judgement) -> tuple[str, ...]:
-    metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
-    measured = [check for check in judgement.checks if check.measure and check.metric in metrics]
-    named = {check.threshold: (metrics[check.metric], check.metric_unit) for check in measured if check.threshold}
-    return tuple(doubt for threshold, (metric, unit) in named.items() for doubt in _doubts(threshold, metric, unit))
+    samples = {sample.metric.id: sample for variant in judgement.variants for sample in variant.samples}
+    measured = [check for check in judgement.checks if check.measure and check.metric in samples]
+    named = {check.threshold: (samples[check.metric], check.metric_unit) for check in measured if check.threshold}
+    return tuple(doubt for threshold, (sample, unit) in named.items() for doubt in _doubts(threshold, sample, unit))
 
 
-def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
+def _doubts(threshold: Threshold, sample: Sample, unit: str) -> Iterator[str]:
     """Yield a warning about each value that no simulation has, and each bound far beyond all values."""
     where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
-    vocabulary = Vocabulary.of(metric) if wanted else None
+    metric, vocabulary = sample.metric, sample.vocabulary if wanted else None
     if vocabulary and (unseen := vocabulary.unseen(wanted)):
         seen = seen_text(vocabulary.seen)
         others = f"; the values seen are {seen}" if seen else ""
         yield f"{where}: no simulation has the value {either(unseen)} for {metric.name}{others}. Is it spelt correctly?"
-    farthest = max(metric.numbers, key=abs, default=0.0)
     judges_values = threshold.aggregate.is_numeric and not threshold.bound.reference
-    if judges_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
+    if judges_values and (farthest := sample.farthest) and abs(threshold.bound.number) > FAR * abs(farthest):
         largest = f"the largest{'' if farthest > 0 else ' in size'} is {amount(farthest, unit)}"
         values = f"every value of {metric.name} ({largest})"
         yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"
