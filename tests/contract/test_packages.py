@@ -235,6 +235,11 @@ def test_core_imports_of_features_nothing_but_doors_and_types() -> None:
     assert {one for path in core.values() for one in features_in(imports(path))} == opened | TYPES
 
 
+def test_tests_of_a_feature_stand_in_a_file_with_its_name() -> None:
+    names = [path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [feature for feature in FEATURES if not any(f"{name}_".startswith(f"{feature}_") for name in names)] == []
+
+
 @pytest.mark.parametrize("feature", FEATURES)
 def test_docstring_of_a_feature_names_the_features_that_it_imports(feature: str) -> None:
     own = {name: path for name, path in GATE.items() if name.startswith(f"coval_gate.features.{feature}")}

@@ -12,7 +12,7 @@ from coval_gate.base.text import json_in, whole_number
 from coval_gate.step.post import post
 from road.legs import run_post_step
 from road.nights import RunStep
-from road.test_github_pages import NAME, github_with, known_state
+from road.test_pages_github import NAME, github_with, known_state
 from support import VirtualClock
 
 DIGITS = "9" * 5_000

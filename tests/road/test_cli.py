@@ -22,7 +22,7 @@ from coval_gate.inputs.inputs import ALL_MODES, declared
 from coval_gate.inputs.naming import flag_of
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.test_reports import Killed, kill
+from road.test_files import Killed, kill
 from support import IDS, KEY, VirtualClock
 
 Command = Callable[..., tuple[int, str, str]]
@@ -280,7 +280,7 @@ def test_key_may_be_in_a_file(command: Command, monkeypatch: pytest.MonkeyPatch)
 
 
 class TestFile:
-    """coval-gate.yml, here or above; test_config_file.py tests its contents."""
+    """coval-gate.yml, here or above; test_legs_file.py tests its contents."""
 
     CONTENTS = "".join(f"{name}: {value}\n" for name, value in IDS.items())
 

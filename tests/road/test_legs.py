@@ -20,7 +20,7 @@ from coval_sandbox.world import World
 from road.legs import PERSONAS, RERUN, SETS, THRESHOLDS, file_of_legs, legs_of, run_statuses, verdicts_of
 from road.nights import RunStep
 from road.steps import example_thresholds
-from road.test_reports import Killed, kill
+from road.test_files import Killed, kill
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
 NAMES = [f"{persona} · {test_set}" for persona in PERSONAS.split(", ") for test_set in SETS.split(", ")]

@@ -27,7 +27,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.test_reports import Killed, kill
+from road.test_files import Killed, kill
 from support import KEY, VirtualClock, runtime
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 """Pages of a host: a step obeys a signal while it renders them, however long that takes; their names and links.
 
-When they are announced, concluded and left to the post step: road/test_github_pages.py.
+When they are announced, concluded and left to the post step: road/test_pages_github.py.
 """
 
 import io

@@ -17,7 +17,7 @@ from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
 from road.legs import NEWER, RERUN, launch_count, run_post_step, run_statuses
 from road.nights import ON_MAIN, PUSH, Nights, RunStep, prolong
-from road.test_reports import Killed, kill
+from road.test_files import Killed, kill
 from support import StepResult, VirtualClock
 
 UNTIL_CLEAR = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 80%"}

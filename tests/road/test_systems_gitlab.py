@@ -10,7 +10,7 @@ import pytest
 from fake_gitlab import BASE, READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
 from gitlab_contract import CALLS, call_of
 from road.jobs import Job
-from road.test_reports import Killed, kill
+from road.test_files import Killed, kill
 from support import KEY, VirtualClock
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"

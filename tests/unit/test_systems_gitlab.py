@@ -12,7 +12,7 @@ from coval_gate.ci import detect_host
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.features.systems.gitlab import GitLabHost, dotenv, links_in, pipeline_state_of, without_commands
 from coval_gate.features.systems.plain import PlainHost
-from road.test_gitlab import SECTION, read_dotenv, sections
+from road.test_systems_gitlab import SECTION, read_dotenv, sections
 from support import VirtualClock, host_of, runtime
 
 START = "section_start:1560896352:forged\r\x1b[0KPassed"

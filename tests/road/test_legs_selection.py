@@ -15,7 +15,7 @@ from coval_sandbox.world import World
 from fake_github import TOKEN
 from road.legs import NEWER, PERSONAS, RERUN, THRESHOLDS, file_of_legs, launch_count, legs_of
 from road.nights import ON_MAIN, ON_PULL_REQUEST, PUSH, RunStep
-from road.test_github_pages import PAGES, github_with
+from road.test_pages_github import PAGES, github_with
 from support import IDS, StepResult, VirtualClock
 
 LEGS: dict[str, dict[str, Any]] = {

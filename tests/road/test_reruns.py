@@ -17,9 +17,9 @@ from own_build import with_own_builds
 from road.legs import RERUN, SETS, THRESHOLDS, legs_of, run_post_step, run_statuses, verdicts_of
 from road.nights import HOUR, ON_MAIN, PUSH, RunStep
 from road.test_base_agent import agents
-from road.test_slices import ALWAYS, OPEN, UNTIL_CLEAR, world_of
-from road.test_together import LEGS as ALL_LEGS
-from road.test_together import TOGETHER, Legs
+from road.test_legs_together import LEGS as ALL_LEGS
+from road.test_legs_together import TOGETHER, Legs
+from road.test_spending import ALWAYS, OPEN, UNTIL_CLEAR, world_of
 from support import KEY, StepResult, VirtualClock
 
 LEGS = {  # in their order, so that a fault meets a certain one

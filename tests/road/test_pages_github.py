@@ -18,7 +18,7 @@ from fake_github import REPOSITORY, TOKEN, FakeGitHub
 from fake_host import Fault
 from road.legs import run_post_step
 from road.nights import RunStep
-from road.test_reports import EVENTS, HEAD
+from road.test_files import EVENTS, HEAD
 from support import StepResult, VirtualClock
 
 ROOT = Path(__file__).resolve().parents[2]

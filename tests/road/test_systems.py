@@ -7,8 +7,8 @@ import pytest
 from fake_bitbucket import FakeBitbucket, Report, Session, session_with
 from fake_github import TOKEN
 from road.jobs import Job
-from road.test_github_pages import PAGES, github_with
-from road.test_reports import Killed, kill
+from road.test_files import Killed, kill
+from road.test_pages_github import PAGES, github_with
 from support import KEY, VirtualClock
 from unit.test_systems import JOBS, LATER
 
