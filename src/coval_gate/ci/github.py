@@ -39,10 +39,7 @@ DEPENDABOT, PULL_REQUEST_TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
-PAYLOADS: Final = {
-    "workflow_run": "workflow_run",
-    "issue_comment": "issue",
-}  # their ref is the default branch's
+PAYLOADS: Final = {"workflow_run": "workflow_run", "issue_comment": "issue"}  # their ref is the default branch's
 API_URL: Final = "https://api.github.com"
 GITHUB_VARIABLES: Final = Variables(
     "${{{{ vars.{} }}}}",

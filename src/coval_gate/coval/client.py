@@ -240,11 +240,7 @@ class Client(Calls):
         self._parsed(request, await self._send(request, until), parse_object)
 
     async def list_runs(
-        self,
-        run_filter: RunFilter,
-        *,
-        until: float,
-        go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
+        self, run_filter: RunFilter, *, until: float, go_on: Callable[[Sequence[Run]], bool] = lambda _: False
     ) -> tuple[Run, ...]:
         """Return MOST_RUNS of the newest, and as many again while `go_on` returns True for all runs so far."""
         order = ("order_by", "-create_time")

@@ -20,10 +20,7 @@ ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an ex
 
 ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by status, or by a more specific code
     400: (titles.REQUEST_REJECTED, "Correct what Coval reports as invalid."),
-    401: (
-        titles.KEY_REJECTED,
-        "Check that api_key contains a complete, current key of the right Coval organization.",
-    ),
+    401: (titles.KEY_REJECTED, "Check that api_key contains a complete, current key of the right Coval organization."),
     402: (titles.PLAN_LIMIT, "Look at the plan and billing in Coval: extend the plan, or wait until it renews."),
     412: (titles.WORKSPACE_MISSING, "Set workspace_id to a workspace of the API key, or leave it empty."),
     413: (titles.REQUEST_TOO_LARGE, "Shorten metadata, config_overrides and the lists of ids."),

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import exact_text, with_unit
 from coval_gate.coval.model import BASE, Metric
-from coval_gate.gate.measure import (
-    Comparison,
-    Measure,
-    Requirement,
-    Scale,
-    distinguished,
-    margin,
-    measured_text,
-    side,
-)
+from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, distinguished, margin, measured_text, side
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Bound, Reference, Threshold

@@ -13,15 +13,7 @@ from coval_gate.base.text import VALUE_SHOWN, one_line, plural
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, runs_text, whom
-from coval_gate.gate.measure import (
-    Measure,
-    Requirement,
-    distinguished,
-    measured_text,
-    shown,
-    side,
-    tolerated_text,
-)
+from coval_gate.gate.measure import Measure, Requirement, distinguished, measured_text, shown, side, tolerated_text
 from coval_gate.gate.values import closest_bound, meets, target_problem, target_text
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict

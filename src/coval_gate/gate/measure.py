@@ -17,16 +17,7 @@ Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
 Unchecked = Literal["test_cases", "persona", "metrics"]
 NotFoundKind = Literal[
-    "none",
-    "too_old",
-    "failed",
-    "not_completed",
-    "not_over",
-    "gone",
-    "pull_request",
-    "itself",
-    "unreadable",
-    "unusable",
+    "none", "too_old", "failed", "not_completed", "not_over", "gone", "pull_request", "itself", "unreadable", "unusable"
 ]
 
 

@@ -53,9 +53,7 @@ VARIANTS_MISSING: Final = Problem(
     sentence="The run was launched with {launched}, but Coval lists simulations of {listed}",
 )
 ERROR_REPORTED: Final = Problem(
-    kind="error_reported",
-    short="it reports {words}",
-    sentence="The run completed, but Coval reports an error: {words}",
+    kind="error_reported", short="it reports {words}", sentence="The run completed, but Coval reports an error: {words}"
 )
 OTHER_CASES: Final = Problem(
     kind="other_cases",

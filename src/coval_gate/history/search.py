@@ -109,9 +109,7 @@ async def search(session: Session, sought: Sought) -> Found:
     for run_filter in sought.filters:
         try:
             listed = await session.client.list_runs(
-                run_filter,
-                until=session.deadline,
-                go_on=lambda runs: _reads_on(sought, runs),
+                run_filter, until=session.deadline, go_on=lambda runs: _reads_on(sought, runs)
             )
         except Rejected as error:
             refused.append(error)

@@ -14,15 +14,7 @@ from coval_gate.base.text import plural
 from coval_gate.inputs import fields
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import UNFILLED, Age, Allowance, BaselineSource, ChosenRuns, Field
-from coval_gate.inputs.parsing import (
-    KEY_PATTERN,
-    MOST_TAGS,
-    REFERENCE,
-    TEXT_LIMIT,
-    Matrix,
-    evaluated,
-    read_metadata,
-)
+from coval_gate.inputs.parsing import KEY_PATTERN, MOST_TAGS, REFERENCE, TEXT_LIMIT, Matrix, evaluated, read_metadata
 from coval_gate.inputs.thresholds import Threshold, WrongThresholds, forbidding, read_thresholds
 
 T = TypeVar("T")
@@ -158,10 +150,7 @@ class Inputs(NamedTuple):
         "never",
         modes=RUNNING_MODES,
     )
-    html_path: str = REPORT.input(
-        fields.path("HTML report"),
-        "Write an HTML report to this file.",
-    )
+    html_path: str = REPORT.input(fields.path("HTML report"), "Write an HTML report to this file.")
 
     api_base_url: str = CONNECTION.input(
         fields.url("https://api.coval.dev/v1", encrypted=True),
@@ -175,9 +164,7 @@ class Inputs(NamedTuple):
         "https://app.coval.dev",
     )
     github_token: Secret | None = CONNECTION.input(
-        fields.token(),
-        "Token for `comment`, `commit_status` and `check_run`, and nothing else.",
-        "${{ github.token }}",
+        fields.token(), "Token for `comment`, `commit_status` and `check_run`, and nothing else.", "${{ github.token }}"
     )
     config_path: str = CONNECTION.input(
         fields.path(),
@@ -246,13 +233,11 @@ class Inputs(NamedTuple):
         f"Run only these test cases, up to {MOST_TEST_CASES}. Not with `sub_sample_size`.",
     )
     display_name: str = WHAT.input(
-        fields.text(TEXT_LIMIT),
-        "Run's name in Coval. Empty: repository, pull request, commit and workflow.",
+        fields.text(TEXT_LIMIT), "Run's name in Coval. Empty: repository, pull request, commit and workflow."
     )
     tags: tuple[str, ...] = WHAT.input(fields.texts(MOST_TAGS, TEXT_LIMIT), f"Up to {MOST_TAGS} tags for the run.")
     created_by: str = WHAT.input(
-        fields.text(TEXT_LIMIT),
-        "Run's creator in Coval. Empty: the user who started the workflow.",
+        fields.text(TEXT_LIMIT), "Run's creator in Coval. Empty: the user who started the workflow."
     )
     metadata: dict[str, Any] | None = WHAT.input(
         fields.json_object('{"team": "voice"}', read_metadata),
@@ -425,8 +410,7 @@ class Inputs(NamedTuple):
     junit_path: str = REPORT.input(fields.path("JUnit report"), "Write a JUnit report to this file.")
     json_path: str = REPORT.input(fields.path("JSON report"), "Write the result as JSON to this file.")
     digest_path: str = REPORT.input(
-        fields.path("digest for coding agents"),
-        "Write a digest of what failed, for coding agents, to this file.",
+        fields.path("digest for coding agents"), "Write a digest of what failed, for coding agents, to this file."
     )
 
 

@@ -40,7 +40,7 @@ OLD_ACTION_INPUTS: Final = {  # inputs of coval-github-actions, and what to do i
     "config": "Set config_overrides for the simulator, and metadata for anything else.",
 }
 FILE_ONLY: Final = {  # keys that only the file can have
-    "known_failures": "is a key of the configuration file (config_path), where people review it, not an input.",
+    "known_failures": "is a key of the configuration file (config_path), where people review it, not an input."
 }
 # By value of `Context.secrets_withheld_from`: why the key is missing, as the end of a sentence, and what to do then.
 WHY_WITHHELD: Final = {

@@ -170,7 +170,7 @@ async def run_legs(session: StepRun) -> Judgement:
         await adopt_runs(session)
     else:
         await _prepare(session)
-    await _run_side_by_side(session, session.step.all_legs, _run_leg)
+    await _run_side_by_side(session, session.step.all_legs, _run_base_or_leg)
     return await conclude_step(session)
 
 
@@ -198,13 +198,18 @@ async def cancel_runs(session: StepRun) -> Judgement:
     return Judgement(None, CANCELLED, RunsCancelled(tuple(cancellations)))
 
 
-async def _run_leg(session: LegRun) -> None:
-    """Run a base without judging it; launch any other leg if it has no run, and judge it."""
+async def _run_base_or_leg(session: LegRun) -> None:
+    """A base is run without being judged."""
     if isinstance(session.leg, Base):
         from coval_gate.features.base_agent.step import run_base
 
         await run_base(session, session.leg)
-        return
+    else:
+        await _run_leg(session)
+
+
+async def _run_leg(session: LegRun) -> None:
+    """Launch the leg if it has no run, follow its run, and judge it."""
     if not session.leg.trials:
         await _launch_and_announce(session)
     if session.leg.slices:

@@ -217,11 +217,7 @@ def _metrics_of(result: RunResult, references: Iterable[str], *, by_target: bool
 
 
 def _distinguished(
-    run: BaselineRun,
-    subject: Subject,
-    times: Mapping[str, str],
-    ours: Mapping[str, str],
-    theirs: Mapping[str, str],
+    run: BaselineRun, subject: Subject, times: Mapping[str, str], ours: Mapping[str, str], theirs: Mapping[str, str]
 ) -> BaselineRun:
     """`times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)

@@ -183,11 +183,7 @@ class References:
 
 
 def _against(
-    criterion: ThresholdHolds,
-    variant: Variant,
-    metric: Metric | None,
-    references: References,
-    needed: Sequence[Metric],
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, references: References, needed: Sequence[Metric]
 ) -> Compared | Problem:
     metric_id = metric.id if metric else ""
     threshold, variant = criterion.threshold, variant.about(metric_id)

@@ -53,9 +53,7 @@ NO_MUTATIONS: Final = Problem(
 )
 INCOMPARABLE: Final = "{criterion.text} cannot be compared{about}: {why}"
 UNUSABLE_BASELINE: Final = Problem(
-    kind="unusable_baseline",
-    short="the other side's values cannot be compared",
-    sentence=INCOMPARABLE,
+    kind="unusable_baseline", short="the other side's values cannot be compared", sentence=INCOMPARABLE
 )
 PERSONA_CHANGED: Final = Problem(
     kind="persona_changed",

@@ -2,14 +2,7 @@
 
 from dataclasses import replace
 
-from coval_gate.features.confidence.bounds import (
-    NOTHING,
-    Bounds,
-    hits_of,
-    mean_bounds,
-    percentile_bounds,
-    rate_bounds,
-)
+from coval_gate.features.confidence.bounds import NOTHING, Bounds, hits_of, mean_bounds, percentile_bounds, rate_bounds
 from coval_gate.gate.aggregates import Aggregation, Average, Figure, Percentile, Share
 from coval_gate.gate.measure import Interval, Measure
 from coval_gate.gate.variants import Variant

@@ -90,11 +90,7 @@ def _is_about(step: Step, leg: Leg, entry: KnownFailure) -> bool:
 def _left_to_run(inputs: Inputs, is_read: bool, is_whole: bool) -> tuple[KnownCheck, ...]:
     """Return what a leg's run has to show; nothing that legs which are not selected may have."""
     draws = inputs.test_case_ids or inputs.sub_sample_size or inputs.spend == UNTIL_CLEAR or inputs.mode != "run"
-    checks: dict[KnownCheck, bool] = {
-        "twice": True,
-        "metric": is_whole,
-        "case": is_whole and not (is_read or draws),
-    }
+    checks: dict[KnownCheck, bool] = {"twice": True, "metric": is_whole, "case": is_whole and not (is_read or draws)}
     return tuple(check for check, is_left in checks.items() if is_left)
 
 

@@ -8,11 +8,7 @@ from coval_gate.ci.host import GATE_NAME, IN_PROGRESS, Annotation, PageFigure, P
 from coval_gate.report.document import Document
 from coval_gate.report.formats import log, summary
 from coval_gate.report.markdown import escape, page
-from coval_gate.report.tables import (
-    known,
-    troubled,
-    unstable,
-)
+from coval_gate.report.tables import known, troubled, unstable
 
 IS_RUNNING: Final = "⏳ The evaluation is running."
 STATUS_LIMIT: Final = 140  # characters; GitHub refuses a longer description

@@ -84,10 +84,7 @@ async def look_back(session: StepRun) -> None:
 
 
 async def _lack_a_run(
-    session: StepRun,
-    launches: Mapping[Leg, Sequence[Tags]],
-    pairs: Mapping[Leg, Sequence[Pair]],
-    runs: Sequence[Run],
+    session: StepRun, launches: Mapping[Leg, Sequence[Tags]], pairs: Mapping[Leg, Sequence[Pair]], runs: Sequence[Run]
 ) -> bool:
     """Return whether any leg lacks a completed run, or a repetition that was launched, or slices that decide."""
     in_doubt: list[Leg] = []

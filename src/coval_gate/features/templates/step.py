@@ -10,14 +10,7 @@ from coval_gate.base.errors import InputError, NotFound
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import plural
 from coval_gate.base.times import preparing
-from coval_gate.coval.resources import (
-    RUN_TEMPLATE,
-    Identified,
-    Resource,
-    RunTemplate,
-    cases_of,
-    mutations_of,
-)
+from coval_gate.coval.resources import RUN_TEMPLATE, Identified, Resource, RunTemplate, cases_of, mutations_of
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.fields import Unset
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, InvalidInput, ids_of
