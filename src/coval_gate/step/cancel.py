@@ -5,23 +5,19 @@ try, and never deletes a finished run.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Literal
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.base.schedule import MOST_AT_ONCE, Wait, all_or_first_error, together
-from coval_gate.base.text import duration, in_words
+from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
+from coval_gate.base.schedule import Wait
+from coval_gate.base.text import duration
 from coval_gate.coval.client import FRESH_TIME, Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, search
-from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.leg import MOST_NAMED, Trial
-from coval_gate.step.step import LegRun
-
-UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
+from coval_gate.step.leg import Trial
 
 AFTER_CANCELLING: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response may be wrong that shows a run as not over
@@ -204,40 +200,3 @@ async def end_other_launches(session: Session, trial: Trial, *, keep_newest: boo
             # It is listed, so a 404 means that Coval does not know it yet.
             await cancel_run(session, run.run_id, fresh_until=session.deadline)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
-
-
-async def cancel_named(session: LegRun, run_ids: Sequence[str]) -> list[Cancellation]:
-    """Cancel all runs, then raise the first error: a GateError if Coval lacks a run, because its id must be wrong."""
-    for run_id in run_ids:
-        session.step.begin_trial(session.leg).run_id = run_id
-    session.step.record_id(run_ids[0])
-    ended = await _cancel_all(session, run_ids)
-    if unknown := [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]:
-        others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
-        raise GateError(
-            titles.RUN_NOT_FOUND,
-            f"Coval has no run {in_words(unknown, 'or', MOST_NAMED)}{others}.",
-            advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
-        )
-    return ended
-
-
-async def _cancel_all(session: Session, run_ids: Sequence[str]) -> list[Cancellation]:
-    """Cancel runs side by side, each in its share of the time left. The log shows at once what became of each."""
-    left = len(run_ids)
-
-    async def cancel_one(run_id: str) -> Cancellation:
-        nonlocal left
-        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
-        now = session.clock.now()
-        until = now + max(0.0, session.deadline - now) / rounds
-        try:
-            unknown_until = min(now + UNKNOWN_TIME, until)
-            ended = await cancel_run(session.until(until), run_id, fresh_until=unknown_until)
-        except CovalError as error:
-            session.log(f"Run {run_id}: {error.what}")
-            raise
-        session.log(run_cancellation_text(ended))
-        return ended
-
-    return all_or_first_error(await together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))

@@ -14,9 +14,8 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, run, togethe
 from coval_gate.base.text import day_at
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
-from coval_gate.coval.model import CANCELLED
 from coval_gate.gate.judgement import INTERRUPTED_STEP, LAUNCHED_RUN, Judgement, errored, gravest
-from coval_gate.gate.verdict import SKIPPED_STEP, NoneSelected, RunsCancelled, Skipped, Verdict
+from coval_gate.gate.verdict import SKIPPED_STEP, NoneSelected, Skipped, Verdict
 from coval_gate.history.tags import is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.inputs import (
@@ -31,7 +30,6 @@ from coval_gate.inputs.inputs import (
 )
 from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.outputs import FILES, unfinished
-from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
 from coval_gate.step.launch import launch_in_turn, log_launch
@@ -153,6 +151,8 @@ async def _do(session: StepRun) -> Judgement:
         case "launch":
             return await launch_legs(session)
         case "cancel":
+            from coval_gate.features.given.cancel import cancel_runs
+
             return await cancel_runs(session)
         case "history":
             from coval_gate.features.nights.step import show_history
@@ -188,14 +188,6 @@ async def launch_legs(session: StepRun) -> Judgement:
         if not leg.error:
             leg.judgement = LAUNCHED_RUN
     return gravest([leg.outcome for leg in step.legs if leg.outcome])
-
-
-async def cancel_runs(session: StepRun) -> Judgement:
-    """Raises the first error after it tried all."""
-    leg = Leg(inputs=session.inputs)
-    session.step.legs = [leg]
-    cancellations = await cancel_named(session.of(leg), session.inputs.run_id.ids)
-    return Judgement(None, CANCELLED, RunsCancelled(tuple(cancellations)))
 
 
 async def _run_base_or_leg(session: LegRun) -> None:

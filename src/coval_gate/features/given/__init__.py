@@ -1,1 +1,1 @@
-"""Runs that were launched elsewhere (mode wait): each goes to the leg that it shows."""
+"""Runs that were launched elsewhere: each goes to the leg that it shows (mode wait), or ends (mode cancel)."""
