@@ -208,6 +208,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int] = (), *, bri
     status = leg.run.status if leg.run else ""
     kept = leg.runs[0].kept_from if leg.runs else None
     own, shared = provenance(report, leg), provenance(report)
+    is_drawn = report.inputs.html_path or report.inputs.json_path
     return LegFacts(
         name=leg.name,
         title=leg.title or leg.name,
@@ -253,7 +254,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int] = (), *, bri
         criteria=criteria_of(findings, case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         charts=[] if brief else charts_of(leg),
-        metrics=metrics_of(leg, most_drawn=0 if brief else MOST_DRAWN),
+        metrics=metrics_of(leg, most_drawn=MOST_DRAWN if is_drawn and not brief else 0),
         simulations=simulations_of(leg, places, case_name),
     )
 
