@@ -234,7 +234,7 @@ def _entries(page: Recorded) -> list[Fields]:
 
 def _id(fields: Fields) -> str:
     with suppress(ValueError):
-        return read_launched(fields).run_id
+        return read_launched([fields])[0].run_id
     return ""
 
 

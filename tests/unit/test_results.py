@@ -27,15 +27,25 @@ from coval_gate.coval.results import (
     read_launched,
     read_metrics,
     read_run,
-    read_simulation,
+    read_runs,
+    read_simulations,
     read_value,
     with_unique_mutations,
     without_numbers,
 )
 from coval_gate.coval.transcripts import LONGEST_TURN, MOST_MESSAGES, read_transcript
 
+
+def read_simulation(fields: dict[str, Any]) -> Simulation:
+    return read_simulations([fields])[0]
+
+
+def launched_run(fields: dict[str, Any]) -> Run:
+    return read_launched([fields])[0]
+
+
 REQUIRED: dict[Callable[[dict[str, Any]], Any], dict[str, Any]] = {
-    read_launched: {"run_id": "r1"},
+    launched_run: {"run_id": "r1"},
     read_run: {"run_id": "r1", "status": "COMPLETED"},
     read_simulation: {"simulation_id": "s1", "status": "COMPLETED"},
     Agent.read: {"id": "a1"},
@@ -113,7 +123,7 @@ WRONG_RESULTS: list[Any] = [
 
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
     *((read_run, "status", value) for value in (None, 7, "  ", ["COMPLETED"], "COMP\u200bLETED", "X" * 41)),
-    *((read_launched, "run_id", value) for value in ("", "../x", "a b", 7, None, "x" * 65, "r1\n::error::")),
+    *((launched_run, "run_id", value) for value in ("", "../x", "a b", 7, None, "x" * 65, "r1\n::error::")),
     (read_run, "progress", 5),
     *((read_run, "progress", counts(total, 1, 0)) for total in ("many", -1, True)),
     (read_run, "agent_id", 7),
@@ -166,7 +176,7 @@ def test_run_is_clean_without_error_status(error_status: object, is_clean: bool)
 def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
     server = Server(root="", credential=Secret(""), credential_header="")
-    assert parse_one(server.content_of(body), ("run",), read_run).status == "COMPLETED"
+    assert parse_one(server.content_of(body), ("run",), read_runs).status == "COMPLETED"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -17,12 +17,13 @@ from coval_gate.coval.results import (
     Id,
     Masked,
     Name,
+    Read,
     Status,
     Texts,
     WholeNumber,
     on_one_line,
-    read_run,
-    read_simulation,
+    read_runs,
+    read_simulations,
     read_value,
 )
 from coval_gate.coval.transcripts import read_transcript
@@ -53,7 +54,7 @@ class Resource(NamedTuple, Generic[T_co]):
 
     path: str
     key: str
-    read: Callable[[dict[str, Any]], T_co]
+    read: Read[T_co]
     query: tuple[tuple[str, str], ...] = ()
     other_key: str = ""
 
@@ -212,13 +213,13 @@ def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
     return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
 
 
-AGENT: Final = Resource("/agents", "agent", Agent.read)
-PERSONA: Final = Resource("/personas", "persona", Persona.read)
-TEST_SET: Final = Resource("/test-sets", "test_set", TestSet.read)
-TEST_CASE: Final = Resource("/test-cases", "test_case", TestCase.read)
-METRIC: Final = Resource("/metrics", "metric", MetricDefinition.read, (("include_builtin", "true"),))
-RUN_TEMPLATE: Final = Resource("/run-templates", "run_template", RunTemplate.read)
-RUN: Final = Resource("/runs", "run", read_run)
+AGENT: Final = Resource("/agents", "agent", Agent.read_all)
+PERSONA: Final = Resource("/personas", "persona", Persona.read_all)
+TEST_SET: Final = Resource("/test-sets", "test_set", TestSet.read_all)
+TEST_CASE: Final = Resource("/test-cases", "test_case", TestCase.read_all)
+METRIC: Final = Resource("/metrics", "metric", MetricDefinition.read_all, (("include_builtin", "true"),))
+RUN_TEMPLATE: Final = Resource("/run-templates", "run_template", RunTemplate.read_all)
+RUN: Final = Resource("/runs", "run", read_runs)
 RUN_RESOURCES: Final = {kind.input: kind for kind in (AGENT, PERSONA, TEST_SET)}
 
 
@@ -229,21 +230,22 @@ def cases_of(test_set_id: str) -> Resource[TestCase]:
 def simulations_of(run_id: str, path: str) -> Resource[Simulation]:
     """The oldest comes first."""
     query = (("filter", f'run_id="{run_id}"'), ("order_by", "create_time"))
-    return Resource(path, "simulated_conversation", read_simulation, query, other_key="simulation")
+    return Resource(path, "simulated_conversation", read_simulations, query, other_key="simulation")
 
 
 def conversation_at(path: str) -> Resource[tuple[Turn, ...]]:
-    return Resource(
-        path, "simulated_conversation", lambda fields: read_transcript(fields.get("transcript")), other_key="simulation"
-    )
+    def read(entries: list[dict[str, Any]]) -> list[tuple[Turn, ...]]:
+        return [read_transcript(fields.get("transcript")) for fields in entries]
+
+    return Resource(path, "simulated_conversation", read, other_key="simulation")
 
 
 def outputs_of(simulation_id: str, path: str) -> Resource[MetricOutput]:
     """Without transcripts."""
     return Resource(
-        f"{path}/{quote(simulation_id, safe='')}/metrics", "metric", MetricOutput.read, (("view", "BASIC"),)
+        f"{path}/{quote(simulation_id, safe='')}/metrics", "metric", MetricOutput.read_all, (("view", "BASIC"),)
     )
 
 
 def mutations_of(agent_id: str) -> Resource[Mutation]:
-    return Resource(f"/agents/{quote(agent_id, safe='')}/mutations", "mutation", Mutation.read)
+    return Resource(f"/agents/{quote(agent_id, safe='')}/mutations", "mutation", Mutation.read_all)

@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -40,6 +42,9 @@ from coval_gate.coval.model import (
 from coval_gate.inputs.fields import IDENTIFIER
 
 T = TypeVar("T")
+TAnswer = TypeVar("TAnswer", bound="Answer")
+
+Read = Callable[[list[dict[str, Any]]], Sequence[T]]  # of all entries of a page
 
 MOST_COUNTED: Final = 10**9  # test cases, simulations
 PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
@@ -76,14 +81,24 @@ class Answer(BaseModel):
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
-        """Raises ValueError, which names the first field that is not as documented."""
+        """Raises ValueError as `read_all`."""
+        return cls.read_all([fields])[0]
+
+    @classmethod
+    def read_all(cls, entries: Sequence[Mapping[str, Any]]) -> list[Self]:
+        """Read a page in one call. Raises ValueError, which names the first field that is not as documented."""
         try:
-            return cls.model_validate(fields)
+            return _page_of(cls).validate_python(entries)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
         names = [part for part in first["loc"] if isinstance(part, str)]
         problem = MISREAD.get(first["type"]) or first.get("ctx", {}).get("error", "not as documented")
         raise ValueError(f"{names[-1]}: {problem}")
+
+
+@cache
+def _page_of(kind: type[TAnswer]) -> TypeAdapter[list[TAnswer]]:
+    return TypeAdapter(list[kind])  # type: ignore[valid-type]
 
 
 def without_numbers(text: object, limit: int = LONGEST_MASKED_TEXT) -> str:
@@ -162,19 +177,20 @@ def parse_object(content: object, name: str = "response") -> dict[str, Any]:
     return content
 
 
-def parse_one(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> T:
+def parse_one(content: object, keys: Sequence[str], read: Read[T]) -> T:
     """Read the object under one of the `keys`, or else the response itself."""
     response = parse_object(content)
-    return read(next((response[key] for key in keys if isinstance(response.get(key), dict)), response))
+    (one,) = read([next((response[key] for key in keys if isinstance(response.get(key), dict)), response)])
+    return one
 
 
-def parse_page(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
+def parse_page(content: object, keys: Sequence[str], read: Read[T]) -> tuple[Sequence[T], str]:
     """Return the entries and the next page's token. `keys`: the possible names of the list."""
     page = parse_object(content)
     entries = next((page[key] for key in keys if key in page), None)
     if not isinstance(entries, list):
         raise ValueError(f"{keys[0]}: not a list")
-    return [read(parse_object(entry, keys[0])) for entry in entries], ListPage.read(page).next_page_token
+    return read([parse_object(entry, keys[0]) for entry in entries]), ListPage.read(page).next_page_token
 
 
 class LaunchedRun(Answer):
@@ -225,18 +241,25 @@ class RunAnswer(ListedRun):
     results: Annotated[Results, Field(default_factory=Results)]
 
 
-def read_launched(fields: dict[str, Any]) -> Run:
-    """Read the id alone: whatever else is wrong, the run exists."""
-    return Run(status=PENDING, run_id=LaunchedRun.read(fields).run_id)
+def read_launched(entries: list[dict[str, Any]]) -> list[Run]:
+    """Read the ids alone: whatever else is wrong, the runs exist."""
+    return [Run(status=PENDING, run_id=run.run_id) for run in LaunchedRun.read_all(entries)]
 
 
-def read_listed(fields: dict[str, Any]) -> Run:
-    """Read a run of a list that need not show its status."""
-    return Run(status="", **dict(ListedRun.read(fields)))
+def read_listed(entries: list[dict[str, Any]]) -> list[Run]:
+    """Read runs of a list that need not show their status."""
+    return [Run(status="", **dict(run)) for run in ListedRun.read_all(entries)]
+
+
+def read_runs(entries: list[dict[str, Any]]) -> list[Run]:
+    return [*map(_run, RunAnswer.read_all(entries))]
 
 
 def read_run(fields: dict[str, Any]) -> Run:
-    run = RunAnswer.read(fields)
+    return _run(RunAnswer.read(fields))
+
+
+def _run(run: RunAnswer) -> Run:
     total, completed = run.progress.total_test_cases, run.progress.completed_test_cases
     progress = None
     if total is not None and completed is not None:
@@ -309,10 +332,10 @@ class SimulationAnswer(Answer):
     error: Annotated[Masked, Field(validation_alias="error_message")] = ""
 
 
-def read_simulation(fields: dict[str, Any]) -> Simulation:
+def read_simulations(entries: list[dict[str, Any]]) -> list[Simulation]:
     """`mutation` may still be the name of several; see `with_unique_mutations`."""
-    simulation = Simulation(**dict(SimulationAnswer.read(fields)))
-    return simulation._replace(mutation=simulation.mutation or simulation.mutation_id)
+    simulations = [Simulation(**dict(simulation)) for simulation in SimulationAnswer.read_all(entries)]
+    return [one if one.mutation else one._replace(mutation=one.mutation_id) for one in simulations]
 
 
 def with_unique_mutations(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
