@@ -144,8 +144,8 @@ class TargetMet(Criterion):
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         values = sample.values if sample else {}
-        completed = (simulation.id for simulation in variant.completed if simulation.id in values)
-        return (simulation for simulation in completed if not meets(self.target, values[simulation]))
+        unmet = {value for value in {*values.values()} if not meets(self.target, value)}
+        return (one.id for one in variant.completed if one.id in values and values[one.id] in unmet)
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         return closest_bound(self.target, number)

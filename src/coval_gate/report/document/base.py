@@ -19,7 +19,9 @@ VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the 
 
 
 # Without lone surrogates, which UTF-8 cannot encode.
-Text = Annotated[str, BeforeValidator(lambda value: printable(value) if isinstance(value, str) else value)]
+Text = Annotated[
+    str, BeforeValidator(lambda value: value if not isinstance(value, str) or value.isprintable() else printable(value))
+]
 
 
 class Model(BaseModel):

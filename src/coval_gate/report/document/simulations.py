@@ -178,8 +178,9 @@ class _Simulations:
 
     def __init__(self, leg: LegReport, case_name: Callable[[str], str]) -> None:
         self._leg = leg
-        self._metrics = leg.result.metrics if leg.result else ()
-        self._names = {metric.id: metric.name for metric in self._metrics}
+        metrics = leg.result.metrics if leg.result else ()
+        self._values = {metric.id: {**metric.left_out, **metric.values} for metric in metrics}
+        self._names = {metric.id: metric.name for metric in metrics}
         self._case_name = case_name
         # Simulations have pages only below the organization's own address.
         has_pages = urlsplit(leg.dashboard_url).path
@@ -191,7 +192,7 @@ class _Simulations:
 
     def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
         leg, simulation, id_ = self._leg, row.simulation, row.simulation.id
-        found = ((metric.id, metric.values.get(id_, metric.left_out.get(id_))) for metric in self._metrics)
+        found = ((metric_id, values.get(id_)) for metric_id, values in self._values.items())
         values = {metric_id: value for metric_id, value in found if value is not None}
         explanations = leg.details.texts.get(simulation.id, {})
         turns = leg.details.transcripts.get(simulation.id, ())
