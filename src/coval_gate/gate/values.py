@@ -217,7 +217,7 @@ def _condition(target: Target) -> Callable[[Value], bool]:
 
 def _comparison(holds: Callable[[float], bool]) -> Callable[[Value], bool]:
     def met(value: Value) -> bool:
-        number = None if isinstance(value, frozenset) else comparable(value)
+        number = comparable(value) if isinstance(value, str) else value
         return isinstance(number, float) and holds(number)
 
     return met
