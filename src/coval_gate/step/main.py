@@ -36,7 +36,7 @@ from coval_gate.step.launch import launch_in_turn, log_launch
 from coval_gate.step.leg import Base, Duty, Leg, legs_of
 from coval_gate.step.publish import Published
 from coval_gate.step.report import announce, find_names, report_of
-from coval_gate.step.sizes import check_sizes, plan_sizes, tell_size
+from coval_gate.step.sizes import tell_size
 from coval_gate.step.step import LegRun, Step, StepRun
 
 if TYPE_CHECKING:
@@ -252,12 +252,16 @@ async def _prepare(session: StepRun) -> None:
         await check_mutations(session)
     await _give_known(session)
     if step.is_counted_first:
+        from coval_gate.features.planning.sizes import plan_sizes
+
         await plan_sizes(session)
     if step.is_re_run and step.inputs.resume:
         from coval_gate.features.reruns.step import look_back
 
         await look_back(session)
     if step.is_counted_first:
+        from coval_gate.features.planning.sizes import check_sizes
+
         check_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
         from coval_gate.features.planning.decidable import warn_of_undecidable

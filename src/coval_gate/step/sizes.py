@@ -1,58 +1,18 @@
-"""Counts the simulations that a step launches.
-
-Several runs, or a limit, are counted before anything is spent. A single run without a limit is launched at once, and
-counted afterwards.
-"""
+"""Counts the simulations that a step launches: of a single run without a limit, once it was launched."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import plural
-from coval_gate.base.times import LOOKING_UP, preparing, sizing
+from coval_gate.base.times import sizing
 from coval_gate.coval.resources import TEST_SET
-from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
+from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, ids_of, noun
 from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.step import Step, StepRun
 
 SETS_PERMISSION: Final = "test-sets:read"
-
-
-async def plan_sizes(session: StepRun) -> None:
-    """Record how many simulations each leg has. Draw the slices of those that have some.
-
-    Raises InputError if an unknown size makes max_simulations impossible to keep.
-    """
-    step = session.step
-    most = session.inputs.max_simulations
-    now, deadline = session.clock.now(), session.deadline
-    # Where a limit needs the sizes, a hiccup of Coval may not end the step.
-    until = min(deadline, now + LOOKING_UP) if most else preparing(now, deadline)
-    cases, unknown = await _counted_cases(session, until)
-    if unknown:
-        id_, (why, advice) = next(iter(unknown.items()))
-        if most:
-            what = f"cannot be kept: it is not known how many simulations a run on test set {id_} has."
-            raise InputError([InvalidInput("max_simulations", f"{what} {why} {advice}")])
-        session.log(f"Could not count the simulations on test set {id_}. {why}")
-    for leg in step.all_legs:
-        leg.planned = size_of(leg.inputs, cases)
-    if any(leg.inputs.spend == UNTIL_CLEAR for leg in step.legs):
-        from coval_gate.features.spending.step import draw_slices
-
-        await draw_slices(session)
-
-
-def check_sizes(session: StepRun) -> None:
-    """Log how many simulations are launched now. Raises InputError if they are more than max_simulations."""
-    step, most = session.step, session.inputs.max_simulations
-    total = step.planned_simulations
-    if total is None:
-        return
-    if most and total > most:
-        raise InputError([InvalidInput("max_simulations", exceeded_text(step, total, most))])
-    session.log(_plan_text(step, total))
 
 
 async def tell_size(session: StepRun, announcing: Procedure[None]) -> None:
@@ -65,12 +25,12 @@ async def tell_size(session: StepRun, announcing: Procedure[None]) -> None:
 
     async def look_up() -> None:
         if until := sizing(session.clock.now(), session.deadline):
-            cases, _ = await _counted_cases(session, until, once=True)
+            cases, _ = await counted_cases(session, until, once=True)
             leg.planned = size_of(leg.inputs, cases)
 
     all_or_first_error(await together((announcing, look_up()), session.clock))
     if leg.planned is not None and not leg.first.resumed:
-        session.log(_plan_text(session.step, leg.planned))
+        session.log(plan_text(session.step, leg.planned))
         if session.inputs.mode == "run" and not was_known and leg.inputs.confidence is not None:
             from coval_gate.features.planning.decidable import warn_of_undecidable
 
@@ -86,7 +46,7 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
     return drawn * for_each_case(inputs)
 
 
-async def _counted_cases(
+async def counted_cases(
     session: StepRun, until: float, *, once: bool = False
 ) -> tuple[dict[str, int], dict[str, tuple[str, str]]]:
     """Return the sizes of test sets, and why others are unknown, with advice.
@@ -111,7 +71,7 @@ async def _counted_cases(
     return cases, unknown
 
 
-def _plan_text(step: Step, total: int) -> str:
+def plan_text(step: Step, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
     most = "at most " if any(leg.slices for leg in step.legs) else ""
     if len(step.all_legs) > 1:
@@ -132,14 +92,6 @@ def _plan_text(step: Step, total: int) -> str:
 
 def count_runs(legs: Sequence[Leg]) -> str:
     return plural(sum(len(leg.left) for leg in legs), "run")
-
-
-def exceeded_text(step: Step, total: int, most: int) -> str:
-    legs = f" in {plural(len(step.all_legs), 'run')}" if len(step.all_legs) > 1 else ""
-    return (
-        f"allows {plural(most, 'simulation')}, but this step would launch {total:,}{legs}. Nothing was launched: raise "
-        "it, or reduce them with sub_sample_size, test_case_ids or iteration_count."
-    )
 
 
 def most_cases_of(leg: Leg) -> int:

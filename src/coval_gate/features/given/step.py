@@ -13,7 +13,7 @@ from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.host import IS_BASE, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
-from coval_gate.history.search import find_newest, found_text
+from coval_gate.features.given.newest import find_newest, found_text
 from coval_gate.history.tags import PART_USES, origins, part_of, recorded_leg, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun

@@ -1,4 +1,4 @@
-"""The newest runs of each leg side by side (mode history). `comparisons` finds them, the page looks as of `files`.
+"""The newest runs of each leg side by side (mode history), found as those of `given`, and by `comparisons`.
 
-Its cases are marked as `known_failures`.
+The page looks as of `files`; its cases are marked as `known_failures`.
 """

@@ -17,6 +17,7 @@ from coval_gate.coval.model import COMPLETED, Metric, Run
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES
 from coval_gate.features.comparisons.comparable import changes_in_turn
 from coval_gate.features.comparisons.find import LOADS_AT_ONCE, load_run, shortfall, standing_runs
+from coval_gate.features.given.newest import list_newest, source_phrase
 from coval_gate.features.known_failures.step import give_known
 from coval_gate.features.nights.compose import LegPast, history_document
 from coval_gate.features.nights.document import HistoryRun
@@ -24,7 +25,7 @@ from coval_gate.features.nights.formats import log_lines
 from coval_gate.gate.judgement import Judgement, errored
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.gate.verdict import HISTORY_ONLY, OnlyRead
-from coval_gate.history.search import has_tag, list_newest, source_phrase, with_list
+from coval_gate.history.search import has_tag, with_list
 from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, provenance_of
 from coval_gate.inputs.fields import IDENTIFIER, USUALLY_SHOWN_RUNS, RunSource
 from coval_gate.inputs.inputs import ids_of

@@ -15,6 +15,7 @@ from coval_gate.features.comparisons.step import check_baseline
 from coval_gate.features.known_failures.step import give_known, known_lines
 from coval_gate.features.planning.decidable import legs_by_thresholds, power_lines, undecidable_lines
 from coval_gate.features.planning.replay import replay
+from coval_gate.features.planning.sizes import exceeded_text
 from coval_gate.features.spending import words as slices
 from coval_gate.features.spending.step import draw_slices
 from coval_gate.gate.criteria import Criteria
@@ -23,7 +24,7 @@ from coval_gate.gate.verdict import PLANNED_ONLY, OnlyRead
 from coval_gate.inputs.inputs import UNTIL_CLEAR, InvalidInput, ids_of
 from coval_gate.step.leg import MOST_NAMED, Leg
 from coval_gate.step.lookups import check_names
-from coval_gate.step.sizes import SETS_PERMISSION, count_runs, exceeded_text, size_of
+from coval_gate.step.sizes import SETS_PERMISSION, count_runs, size_of
 from coval_gate.step.step import Step, StepRun
 
 MOST_LINES: Final = 100
