@@ -83,7 +83,8 @@ def judge(
             else check
             for check in values
         )
-    checks = (*ALL_ANSWERED.checks(judged), *population, *values)
+    answered = tuple(ALL_ANSWERED.checks(judged))
+    checks = (*answered, *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -95,7 +96,8 @@ def judge(
     if criteria.known:
         from coval_gate.features.known_failures.judge import known_cases, unusable_entries
 
-        run, checks = run._replace(known=known_cases(judged, checks)), (*unusable_entries(judged), *checks)
+        run = run._replace(known=known_cases(judged, checks))
+        checks = (*answered, *unusable_entries(judged), *population, *values)
     return with_checks(run, checks)
 
 
