@@ -35,7 +35,7 @@ from coval_gate.inputs.naming import (
     missing_key_reason,
     unknown_in,
 )
-from coval_gate.inputs.parsing import KEY_PATTERN, MOST_TAGS, read_metadata
+from coval_gate.inputs.parsing import KEY_PATTERN, read_metadata
 from coval_gate.inputs.thresholds import Bound, Threshold
 
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
@@ -165,13 +165,10 @@ def _gate_warnings(inputs: Inputs) -> Iterator[str]:
 
 
 def _without_reference(inputs: Inputs) -> Iterator[str]:
-    source = inputs.baseline
-    gives_standing = inputs.accept or (source is not None and source.kind == "tag")
-    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
-    if source and not (gives_standing or compares):
-        yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
-    if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
+    if inputs.baseline or inputs.baseline_max_age != default_of("baseline_max_age"):
+        from coval_gate.features.comparisons.checks import warnings
+
+        yield from warnings(inputs)
     deciding = (threshold for threshold in inputs.thresholds if not threshold.advisory)
     softens = any(one.takes_confidence or one.aggregate.kind.pools_runs for one in deciding)
     if inputs.repeat_on_failure and not softens:
@@ -275,7 +272,9 @@ def _run_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
             yield InvalidInput(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
     yield from _gate_contradictions(inputs)
     if inputs.spend == UNTIL_CLEAR:
-        yield from _spend_contradictions(inputs)
+        from coval_gate.features.spending.checks import contradictions
+
+        yield from contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield InvalidInput("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
@@ -292,28 +291,6 @@ def _run_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
             yield InvalidInput(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
 
 
-def _spend_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
-    name, value = "spend", f"spend: {UNTIL_CLEAR}"
-    if inputs.mode in SPLIT_MODES:
-        yield InvalidInput(
-            name,
-            f"cannot be {UNTIL_CLEAR} in mode {inputs.mode}: the step decides about each further part of the test "
-            "cases while it waits. Use mode run, or leave spend empty.",
-        )
-    if inputs.confidence is None:
-        yield InvalidInput("confidence", f"is required with {value}, such as 95%: it defines when an answer is clear.")
-    if inputs.iteration_count > 1:
-        yield InvalidInput("iteration_count", f"must be 1 with {value}: each test case has one conversation.")
-    if inputs.sub_sample_size:
-        yield InvalidInput(
-            "sub_sample_size", f"cannot be combined with {value}; max_simulations limits the test cases."
-        )
-    if inputs.accept:
-        yield InvalidInput(
-            name, f"must be empty if accept is true: a baseline is a run with all test cases, not {value}."
-        )
-
-
 def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     yield from _bound_contradictions(inputs)
     yield from _target_contradictions(inputs)
@@ -326,28 +303,10 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
             "requires, with a confidence, a threshold that compares with a baseline or base. To run more test cases "
             f"while an answer is inconclusive, set spend: {UNTIL_CLEAR} instead, or remove one of the two.",
         )
-    with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
-    if with_baseline and inputs.baseline is None:
-        where = f"{with_baseline[0].text} ({with_baseline[0].place})"
-        yield InvalidInput("baseline", f"is required for {where}, such as tag:stable last 7.")
-    yield from _baseline_contradictions(inputs)
-    is_itself = inputs.baseline is not None and inputs.baseline.kind == "base"
-    with_itself = [threshold for threshold in compared if is_itself or threshold.bound.reference == "base"]
-    if inputs.base_agent_id and (what := _wrong_base(inputs, bool(with_itself))):
-        yield InvalidInput("base_agent_id", what)
-    elif not inputs.base_agent_id and with_itself and inputs.mode in ("run", "plan") and not inputs.mutation_ids:
-        first = with_itself[0]
-        yield InvalidInput(
-            first.source,
-            f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
-            "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
-        )
-    for threshold in compared:
-        if inputs.confidence is not None and not threshold.takes_confidence:
-            # Every aggregate that no confidence can decide names an alternative.
-            instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
-            what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
-            yield InvalidInput(threshold.source, what)
+    if compared or inputs.baseline or inputs.accept or inputs.base_agent_id:
+        from coval_gate.features.comparisons.checks import contradictions
+
+        yield from contradictions(inputs, compared)
 
 
 def _bound_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
@@ -386,37 +345,6 @@ def _target_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
                 "every simulation to meet its targets. Require a share of them, such as pass_rate >= 90%, or remove "
                 "one of the two.",
             )
-
-
-def _baseline_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
-    source = inputs.baseline
-    is_tag = source is not None and source.kind == "tag"
-    if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield InvalidInput("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
-    tags = inputs.tags or read_metadata(inputs.metadata).tags  # of every run that the step launches
-    if source and is_tag and source.name.lower() in map(str.lower, tags):
-        text = f"must not be one of tags: every launch would become part of the baseline {source}."
-        yield InvalidInput("baseline", text)
-    if inputs.accept and not (source and source.kind in ("tag", "branch")):
-        text = "must name a tag or a branch if accept is true: later runs are compared with its runs."
-        yield InvalidInput("baseline", text)
-    if inputs.accept and len(tags) == MOST_TAGS:
-        yield InvalidInput("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
-    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
-        yield InvalidInput("baseline", "names the run that the step waits for; name an earlier one.")
-
-
-def _wrong_base(inputs: Inputs, is_used: bool) -> str:
-    """Return what is wrong with `base_agent_id`; empty if nothing is."""
-    if inputs.mode == "wait" and inputs.run_id.newest:
-        return f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids."
-    if inputs.base_agent_id in inputs.agent_id:
-        return "must differ from agent_id, the tested agent; name the agent to compare it with."
-    if inputs.mutation_ids:
-        return "cannot be combined with mutations, which are compared with the agent itself; remove one of the two."
-    if not is_used and inputs.mode != "launch":
-        return "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
-    return ""
 
 
 def _is_impossible(threshold: Threshold) -> bool:
