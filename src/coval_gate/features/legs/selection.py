@@ -9,7 +9,7 @@ from coval_gate.step.leg import MOST_NAMED, Leg, legs_of
 from coval_gate.step.step import Step
 
 
-def select_legs(step: Step) -> None:
+def leave_out_others(step: Step) -> None:
     """Give the step those of its legs that it evaluates. Raises InputError with the patterns that fit none."""
     patterns, planned = step.inputs.only_legs or (), step.legs
     step.legs = [leg for leg in planned if _is_selected(leg, step.inputs)]
