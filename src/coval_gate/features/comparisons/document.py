@@ -7,7 +7,7 @@ from typing import Final
 from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.coval.model import Run
 from coval_gate.features.comparisons.problems import dated_text, left_out_text, no_baseline_text
-from coval_gate.features.comparisons.standing import Standing, standing_text
+from coval_gate.features.comparisons.standing import standing_text
 from coval_gate.features.comparisons.words import change_text, difference_text, enough_cases
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, after_text
 from coval_gate.gate.findings import CheckGroup
@@ -79,8 +79,20 @@ def _noticeable_text(check: Check, compared: Comparison) -> str:
     return f"a {'rise' if rises else 'drop'} of {size_text(compared.noticeable, check.scale, math.ceil)}"
 
 
-def facts_of_baseline(leg: LegReport, baseline: Baseline) -> BaselineFacts:
-    """Return the baseline of a leg, or its base."""
+def facts_of_comparison(leg: LegReport) -> dict[str, BaselineFacts | StandingFacts | None]:
+    """Return the fields of a leg's facts by name."""
+    baseline, base, standing, parts = leg.judgement.baseline, leg.judgement.base, leg.standing, Parts()
+    return {
+        "baseline": baseline and _baseline_facts(leg, baseline),
+        "base": base and _baseline_facts(leg, base),
+        "standing": standing
+        and StandingFacts(
+            accepted=standing.accepted, tag=standing.tag, parts=parts.of(standing_text(standing, code=parts.code))
+        ),
+    }
+
+
+def _baseline_facts(leg: LegReport, baseline: Baseline) -> BaselineFacts:
     missing = None
     if reason := baseline.missing:
         text = no_baseline_text(baseline.source, reason)
@@ -103,12 +115,6 @@ def facts_of_baseline(leg: LegReport, baseline: Baseline) -> BaselineFacts:
         fewer_than_asked=baseline.fewer_than_asked,
         missing=missing,
     )
-
-
-def standing_facts(standing: Standing) -> StandingFacts:
-    parts = Parts()
-    sentence = parts.of(standing_text(standing, code=parts.code))
-    return StandingFacts(accepted=standing.accepted, tag=standing.tag, parts=sentence)
 
 
 def reference_sentence(group: CheckGroup, leg: LegReport, *, is_explained: bool) -> list[SentencePart]:

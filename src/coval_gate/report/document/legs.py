@@ -35,7 +35,7 @@ from coval_gate.report.document.provenance import (
     subject_in_words,
     what_ran,
 )
-from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
+from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, groups_of
 from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
 from coval_gate.report.wording.checks import counts_text, doubts, notes_title, stability
 
@@ -241,11 +241,9 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int] = (), *, bri
             )
             for case in judgement.known
         ],
-        baseline=baseline_facts(leg, judgement.baseline),
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",
-        base=baseline_facts(leg, judgement.base),
-        standing=_standing(leg),
+        **_comparison(leg),
         variants=_variants(leg),
         groups=groups_of(findings, leg),
         notes=notes_title(findings.checks.checks),
@@ -259,12 +257,13 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int] = (), *, bri
     )
 
 
-def _standing(leg: LegReport) -> StandingFacts | None:
-    if leg.standing is None:
-        return None
-    from coval_gate.features.comparisons.document import standing_facts
+def _comparison(leg: LegReport) -> dict[str, Any]:
+    """Return what a leg is compared with, and what it is to later runs."""
+    if not (leg.judgement.baseline or leg.judgement.base or leg.standing):
+        return dict.fromkeys(("baseline", "base", "standing"))
+    from coval_gate.features.comparisons.document import facts_of_comparison
 
-    return standing_facts(leg.standing)
+    return facts_of_comparison(leg)
 
 
 def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from coval_gate.gate.checks import REFERENCE_NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.judgement import UNFINISHED_RUN
-from coval_gate.gate.measure import Baseline, NotFoundKind, Unchecked
+from coval_gate.gate.measure import NotFoundKind, Unchecked
 from coval_gate.report.document.base import MayGrow, Model, Parts, SentencePart, Text
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
 from coval_gate.report.document.model import LegReport
@@ -71,15 +71,6 @@ class CriteriaGroup(Model):
     """How many of them were compared."""
     shows: Text
     """The title of their notes, such as "margin"; empty for comparisons without a confidence."""
-
-
-def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:
-    """Return the baseline of a leg, or its base; None where no threshold refers to one."""
-    if baseline is None:
-        return None
-    from coval_gate.features.comparisons.document import facts_of_baseline
-
-    return facts_of_baseline(leg, baseline)
 
 
 def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaGroup], list[CriterionFacts]]:
