@@ -125,6 +125,21 @@ def test_secret_in_response_is_redacted_however_it_is_spelled(
     assert server.content_of(body.encode()) == {"error": {"message": shown, "details": [{shown: [shown, 1, None]}]}}
 
 
+PARTS = st.lists(st.sampled_from([KEY, KEY[:8], KEY[3:], "…", "\u200b", "\\", '"', "[", "}", "é", "\n", "plain"]))
+VALUES = st.recursive(
+    PARTS.map("".join) | st.none(), lambda inner: st.lists(inner) | st.dictionaries(PARTS.map("".join), inner)
+)
+
+
+@given(value=VALUES, indent=st.sampled_from([None, 2]), as_it_is=st.booleans())
+@example(value=KEY, indent=None, as_it_is=True)
+@example(value=f"{KEY[:4]}\u200b{KEY[4:]}", indent=None, as_it_is=True)
+def test_body_that_is_taken_as_it_is_needs_no_redaction(value: object, indent: int | None, as_it_is: bool) -> None:
+    body = json.dumps(value, indent=indent, ensure_ascii=not as_it_is).encode()
+    server = Server(root="", credential=Secret(KEY), credential_header="")
+    assert server.content_of(body) == Redactor(KEY).redact_json(json.loads(body))
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff", b"<html>", b"[" * 100_000, b'{"a": ' * 900 + b"1" + b"}" * 900])
 def test_body_that_is_no_json_or_nested_too_deep_has_no_content(body: bytes) -> None:
     assert Server(root="", credential=Secret(KEY), credential_header="").content_of(body) is None
